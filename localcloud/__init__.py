@@ -1,0 +1,1 @@
+"""Azure on this laptop: what the app needs of the cloud, without the cloud. Never deployed."""
