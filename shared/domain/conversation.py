@@ -1,0 +1,347 @@
+"""
+A row is one conversation that a model can learn from, or it has exactly one fault with a sentence for its owner.
+
+The rules are those of Azure ML's chat completion pipeline plus what its template, its loss mask and its scoring silently
+need: text only, roles take turns, the last word is the assistant's. A rule is checked before a job is paid for, because the
+pipeline fails late and without a line number, or drops the row without a word. No sentence here quotes the dataset.
+
+Bytes, encodings and files are not here: this module sees values that a strict JSON parser or a parquet reader returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Final
+
+RULES_VERSION: Final = (
+    1  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
+)
+
+ROLES: Final = ("system", "user", "assistant")  # exact case; tool calls need their own template support and are not taken yet
+DEPTH_MAX: Final = 8  # levels of [] and {}; a chat row needs 3 (row, list, message)
+LINES_NAMED_MAX: Final = 3  # in one sentence; the report names more
+MARKER_START: Final = "<|"  # every marker below begins so: one fast search rules them all out
+MARKERS: Final = (  # text that a chat template takes for the border of a turn: it would shift the loss mask
+    *("<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"),  # Phi-3
+    *("<|im_start|>", "<|im_sep|>", "<|im_end|>"),  # Phi-4, ChatML
+    *("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"),  # Llama 3
+)
+
+
+class Code(StrEnum):
+    """One kind of fault; the values are stored in reports, so they never change their spelling."""
+
+    # of a line or row
+    BAD_JSON = "bad_json"
+    BAD_UTF8 = "bad_utf8"
+    BAD_SURROGATE = "bad_surrogate"
+    TOO_LONG = "too_long"
+    TOO_DEEP = "too_deep"
+    DUPLICATE_KEY = "duplicate_key"
+    BAD_TYPE = "bad_type"
+    MISSING_FIELD = "missing_field"
+    EMPTY_MESSAGES = "empty_messages"
+    BAD_ROLE = "bad_role"
+    EMPTY_CONTENT = "empty_content"
+    BAD_ALTERNATION = "bad_alternation"
+    TEMPLATE_MARKERS = "template_markers"
+    BEYOND_CONTEXT = "beyond_context"
+    DUP_CONTENT = "dup_content"
+    DUP_ID = "dup_id"
+    UNKNOWN_KEY = "unknown_key"
+    # of the whole file
+    EMPTY_FILE = "empty_file"
+    WRONG_SUFFIX = "wrong_suffix"
+    NOT_JSONL = "not_jsonl"
+    TOO_LARGE = "too_large"
+    BAD_PARQUET = "bad_parquet"
+    MISSING_COLUMN = "missing_column"
+    TOO_FEW_ROWS = "too_few_rows"
+    TOO_FEW_PROMPTS = "too_few_prompts"
+
+
+class Consequence(Enum):
+    """What a fault of one row does to it, and to the file."""
+
+    REFUSED = "refused"  # the row cannot be used; more such rows than allowed refuse the file
+    LEFT_OUT = "left_out"  # the row is dropped and reported; the file goes on
+    NOTED = "noted"  # the row is kept, the owner is told
+
+
+_LEFT_OUT: Final = frozenset({Code.BEYOND_CONTEXT, Code.DUP_CONTENT})
+_NOTED: Final = frozenset({Code.DUP_ID, Code.UNKNOWN_KEY})
+
+
+def consequence(code: Code) -> Consequence:
+    """
+    Duplicates are left out rather than refused: the owner loses nothing, while one kept copy in the test file looks
+    like a perfect model. A repeated id with another text is two conversations: both stay.
+    """
+    if code in _NOTED:
+        return Consequence.NOTED
+    return Consequence.LEFT_OUT if code in _LEFT_OUT else Consequence.REFUSED
+
+
+# ------------------------------------------------------------------------------------------------------- the rules of a row
+
+
+def fault_in(row: object) -> Code | None:
+    """
+    The first fault of one decoded row, None when it is a conversation. Unknown keys are no fault; an id or a prompt may be
+    absent, because training reads `messages` alone, but what is there has to be text.
+    """
+    if not isinstance(row, dict):
+        return Code.BAD_TYPE
+    if "messages" not in row:
+        return Code.MISSING_FIELD
+    messages = row["messages"]
+    if not isinstance(messages, list) or not all(isinstance(row.get(key, ""), str) for key in ("prompt", "prompt_id")):
+        return Code.BAD_TYPE
+    if not messages:
+        return Code.EMPTY_MESSAGES
+    for message in messages:
+        if fault := _fault_in_message(message):
+            return fault
+    return fault_in_turns([m["role"] for m in messages], [m["content"] for m in messages])
+
+
+def _fault_in_message(message: object) -> Code | None:
+    if not isinstance(message, dict):
+        return Code.BAD_TYPE
+    if "role" not in message or "content" not in message:
+        return Code.MISSING_FIELD
+    if not isinstance(message["role"], str) or not isinstance(message["content"], str):
+        return Code.BAD_TYPE
+    return None if message["role"] in ROLES else Code.BAD_ROLE
+
+
+def fault_in_turns(roles: Sequence[str], contents: Sequence[str]) -> Code | None:
+    """The faults that remain possible once every role is known and every content is text."""
+    if any(is_empty(content) for content in contents):
+        return Code.EMPTY_CONTENT
+    if not take_turns(roles):
+        return Code.BAD_ALTERNATION
+    if any(has_marker(content) for content in contents):
+        return Code.TEMPLATE_MARKERS
+    return None
+
+
+def is_empty(content: str) -> bool:
+    """Blank in the sense of Unicode: also U+00A0 and U+3000. Zero-width characters count as text."""
+    return not content or content.isspace()
+
+
+def take_turns(roles: Sequence[str]) -> bool:
+    """user, assistant, user, assistant, … after at most one system message that stands first."""
+    turns = roles[1:] if roles and roles[0] == "system" else roles
+    if len(turns) < 2 or len(turns) % 2:
+        return False
+    return all(role == ("user", "assistant")[at % 2] for at, role in enumerate(turns))
+
+
+def has_marker(content: str) -> bool:
+    return MARKER_START in content and any(marker in content for marker in MARKERS)
+
+
+def characters_before_answer(roles: Sequence[str], contents: Sequence[str]) -> int:
+    """How much a model has to read before the first word that it learns from."""
+    return sum(len(content) for content in contents[: roles.index("assistant")])
+
+
+_FOLD: Final = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))  # A-Z to a-z
+_PUNCTUATION: Final = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+
+
+def normalised_prompt(first_user_message: str) -> bytes:
+    """
+    What two prompts have in common when they differ in ASCII case, spacing or punctuation only: such twins have to stay on
+    one side of the split. Bytes and not `casefold()`: Unicode tables differ between versions of Python, the split must not.
+    """
+    raw = first_user_message.encode()
+    return raw.translate(_FOLD, _PUNCTUATION) or raw  # "???" has nothing left: it is its own prompt
+
+
+# ------------------------------------------------------------------------------------------------------- the sentences
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Complaint:
+    """What an owner reads about one kind of fault."""
+
+    code: Code
+    what: str  # a clause: "lines 3 and 8 have an empty message"
+    remedy: str  # an order: "write something or leave the row out"
+    count: int = 1  # rows that have it; 1 for a fault of the whole file
+    first_lines: tuple[int, ...] = ()  # 1-based; empty for a fault of the whole file
+
+    @property
+    def sentence(self) -> str:
+        return f"{_capitalised(self.what)}; {self.remedy}."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The numbers that sentences name."""
+
+    line_bytes_max: int  # bytes of one row as it stands in the file
+    context_characters_max: int  # characters before the first answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wording:
+    one: str  # continues "line 3 …"
+    many: str  # continues "lines 3 and 8 …"
+    remedy: Callable[[Limits], str]
+
+
+def _says(one: str, many: str, remedy: str | Callable[[Limits], str]) -> _Wording:
+    return _Wording(one=one, many=many, remedy=remedy if callable(remedy) else lambda _limits: remedy)
+
+
+_WORDING: Final = {
+    Code.BAD_JSON: _says(
+        "is not valid JSON",
+        "are not valid JSON",
+        "write each conversation as one JSON object on one line, in double quotes, with nothing behind it",
+    ),
+    Code.BAD_UTF8: _says("is not UTF-8 text", "are not UTF-8 text", "save the file as UTF-8"),
+    Code.BAD_SURROGATE: _says(
+        "has half of a character (a lone \\ud800-like escape)",
+        "have half of a character (a lone \\ud800-like escape)",
+        "write both halves of the escape or the character itself",
+    ),
+    Code.TOO_LONG: _says(
+        "is too long",
+        "are too long",
+        lambda limits: f"keep each conversation below {limits.line_bytes_max:,} bytes, for example by cutting it into several",
+    ),
+    Code.TOO_DEEP: _says(
+        f"nests more than {DEPTH_MAX} levels deep",
+        f"nest more than {DEPTH_MAX} levels deep",
+        "leave out what is not a role or a content",
+    ),
+    Code.DUPLICATE_KEY: _says("names a key twice in one object", "name a key twice in one object", "keep the one that is meant"),
+    Code.BAD_TYPE: _says(
+        "has a value of the wrong type",
+        "have a value of the wrong type",
+        "a row is an object, messages is a list of objects, and role, content, prompt and prompt_id are text",
+    ),
+    Code.MISSING_FIELD: _says(
+        "lacks messages, or a message lacks its role or content",
+        "lack messages, or a message lacks its role or content",
+        'write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
+    ),
+    Code.EMPTY_MESSAGES: _says("has no messages", "have no messages", "each row needs a user and an assistant turn"),
+    Code.BAD_ROLE: _says(
+        "has a role that is not system, user or assistant",
+        "have a role that is not system, user or assistant",
+        "write exactly these, in lower case; tool calls are not supported",
+    ),
+    Code.EMPTY_CONTENT: _says("has an empty message", "have an empty message", "write its text or leave the row out"),
+    Code.BAD_ALTERNATION: _says(
+        "does not take turns",
+        "do not take turns",
+        "begin with user (one system message may stand before it), alternate, and end with assistant",
+    ),
+    Code.TEMPLATE_MARKERS: _says(
+        "contains a marker of a chat template, such as <|user|> or <|end|>",
+        "contain a marker of a chat template, such as <|user|> or <|end|>",
+        "remove it, because training would take it for the border of a turn",
+    ),
+    Code.BEYOND_CONTEXT: _says(
+        "has its first answer beyond what the model reads",
+        "have their first answer beyond what the model reads",
+        lambda limits: f"it was left out; keep what stands before an answer below {limits.context_characters_max:,} characters",
+    ),
+    Code.DUP_CONTENT: _says("repeats an earlier conversation", "repeat earlier conversations", "the copy was left out"),
+    Code.DUP_ID: _says(
+        "has the prompt_id of another conversation",
+        "have the prompt_id of another conversation",
+        "both were kept, because their texts differ",
+    ),
+    Code.UNKNOWN_KEY: _says(
+        "has keys beside messages, prompt and prompt_id, or beside role and content",
+        "have keys beside messages, prompt and prompt_id, or beside role and content",
+        "they were left out, because training does not read them",
+    ),
+}
+
+
+def about_rows(code: Code, *, count: int, first_lines: Sequence[int], unit: str, limits: Limits) -> Complaint:
+    """`unit` is "line" in a text file and "row" in a table."""
+    wording = _WORDING[code]
+    what = f"{_named(unit, count, first_lines)} {wording.one if count == 1 else wording.many}"
+    return Complaint(code=code, what=what, remedy=wording.remedy(limits), count=count, first_lines=tuple(first_lines))
+
+
+def _named(unit: str, count: int, first_lines: Sequence[int]) -> str:
+    """line 3 · lines 3 and 8 · lines 3, 8, 12 and 14 more"""
+    if count == 1:
+        return f"{unit} {first_lines[0]:,}"
+    names = [f"{number:,}" for number in first_lines[:LINES_NAMED_MAX]]
+    if more := count - len(names):
+        names.append(f"{more:,} more")
+    return f"{unit}s {', '.join(names[:-1])} and {names[-1]}"
+
+
+def about_empty_file() -> Complaint:
+    return Complaint(
+        code=Code.EMPTY_FILE,
+        what="the file has no rows",
+        remedy="upload one conversation a line; if an upload was cut off, send it again",
+    )
+
+
+def about_suffix(suffix: str) -> Complaint:
+    seen = f"ends in {suffix[:16]!a}" if suffix else "has no ending"
+    unpack = suffix.lower() in {".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"}
+    remedy = "unpack it and upload the .jsonl or .parquet file" if unpack else "upload a .jsonl or a .parquet file"
+    return Complaint(code=Code.WRONG_SUFFIX, what=f"the file's name {seen}", remedy=remedy)
+
+
+def about_looks(*, looks_like: str, remedy: str) -> Complaint:
+    return Complaint(code=Code.NOT_JSONL, what=f"the file looks like {looks_like}, not like JSON lines", remedy=remedy)
+
+
+def about_size(*, what: str, seen: int, limit: int) -> Complaint:
+    return Complaint(
+        code=Code.TOO_LARGE, what=f"the file has {seen:,} {what}, more than the {limit:,} allowed", remedy="split it into several"
+    )
+
+
+def about_parquet(what: str) -> Complaint:
+    return Complaint(code=Code.BAD_PARQUET, what=what, remedy="write the table again, or upload the rows as .jsonl")
+
+
+def about_missing_column() -> Complaint:
+    return Complaint(
+        code=Code.MISSING_COLUMN,
+        what="the table has no column named messages",
+        remedy="name the column with the list of {role, content} exactly so",
+    )
+
+
+def about_too_few_rows(*, usable: int, needed: tuple[int, int, int]) -> Complaint:
+    train, validation, test = needed
+    return Complaint(
+        code=Code.TOO_FEW_ROWS,
+        what=f"the file has {usable:,} usable {'row' if usable == 1 else 'rows'}, fewer than the {sum(needed):,} needed",
+        remedy=f"add conversations ({train:,} to train on, {validation:,} to validate and {test:,} to test)",
+    )
+
+
+def about_too_few_prompts(*, usable: int, prompts: int, needed: tuple[int, int, int]) -> Complaint:
+    train, validation, test = needed
+    beginnings = "the same user message" if prompts == 1 else f"only {prompts:,} different user messages"
+    return Complaint(
+        code=Code.TOO_FEW_PROMPTS,
+        what=f"the {usable:,} usable rows begin with {beginnings}, so they cannot be cut into {train:,} to train on, "
+        f"{validation:,} to validate and {test:,} to test without a prompt on two sides",
+        remedy="add conversations that begin differently",
+    )
+
+
+def _capitalised(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
