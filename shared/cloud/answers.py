@@ -1,0 +1,54 @@
+"""What an Azure error means for the loop: try later, or stop with a sentence that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+
+from shared.errors import Stop, TryLater
+
+PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})  # 409, 423: somebody else is at it
+RETRY_AFTER_MAX = timedelta(minutes=10)  # a service may say an hour; the record looks again earlier, which costs one GET
+TEXT_LENGTH_MAX = 600  # characters of a service's text that go into a reason
+BUSY_TEXTS = ("provisioning state", "is in updating", "anotheroperationinprogress", "operation in progress")
+QUOTA_TEXTS = ("quota", "capacity", "outofquota")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn whatever the SDK raises inside into TryLater or Stop; `what` begins the sentence."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _meaning(what, error) from error
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise TryLater(f"{what}: the service could not be reached ({type(error).__name__}).") from error
+    except AzureError as error:
+        raise TryLater(f"{what}: {type(error).__name__}.") from error
+
+
+def text_of(error: HttpResponseError) -> str:
+    """Return the service's own words, cut; they name resources, never keys or dataset text."""
+    return " ".join((error.message or str(error)).split())[:TEXT_LENGTH_MAX]
+
+
+def _meaning(what: str, error: HttpResponseError) -> TryLater | Stop:
+    text, status = text_of(error), error.status_code
+    lower = text.lower()
+    if any(word in lower for word in BUSY_TEXTS) or status in PASSING or status is None:
+        return TryLater(f"{what}: {text}", after=_retry_after(error))
+    if status in (401, 403):
+        return Stop(
+            f"{what}: this app may not do that ({status}). {text}", next_action="Give the app's identity the roles of docs/operating.md."
+        )
+    if any(word in lower for word in QUOTA_TEXTS):
+        return Stop(f"{what}: {text}", next_action="Ask for quota of that VM family or choose another size, then upload the file again.")
+    return Stop(f"{what}: {text} ({status})", next_action="Read the message; after mending the cause upload the file again.")
+
+
+def _retry_after(error: HttpResponseError) -> timedelta | None:
+    value = str(getattr(error.response, "headers", {}).get("Retry-After", ""))
+    return min(timedelta(seconds=int(value)), RETRY_AFTER_MAX) if value.isdigit() and int(value) > 0 else None

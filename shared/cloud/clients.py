@@ -1,0 +1,103 @@
+"""
+Clients of Azure ML, built once a process, with bounded retries and an address that was checked.
+
+azure-core obeys `Retry-After: 3600` with one sleep of an hour and repeats a call for up to seven days; a handler may
+not. azure-ai-ml also attaches a log handler of its own at import, which would hide its lines from the host.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from azure.core import PipelineClient
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, HeadersPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest
+
+from shared.cloud.addresses import checked
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 60
+RETRIES = 2
+RETRY_SECONDS_MAX = 10.0  # of one sleep; longer waits belong in the record, not in a handler
+ARM_SCOPE = "https://management.azure.com/.default"
+ML_SCOPE = "https://ml.azure.com/.default"
+BOUNDS: dict[str, Any] = {
+    "connection_timeout": CONNECT_SECONDS,
+    "read_timeout": READ_SECONDS,
+    "retry_total": RETRIES,
+    "retry_backoff_max": RETRY_SECONDS_MAX,
+}
+
+
+class CappedRetry(RetryPolicy[Any, Any]):
+    """azure-core's retries with a bound on what Retry-After may ask for."""
+
+    def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
+        after = super().get_retry_after(response)
+        return min(after, RETRY_SECONDS_MAX) if after else after
+
+
+def credential() -> TokenCredential:
+    """Return DefaultAzureCredential without the choices that wait for a person; steered by the environment alone."""
+    from azure.identity import DefaultAzureCredential
+
+    default: TokenCredential = DefaultAzureCredential(exclude_interactive_browser_credential=True, process_timeout=READ_SECONDS)
+    return default
+
+
+def ml_client(settings: Settings, credential: TokenCredential, *, registry: str | None = None) -> MLClient:
+    """Return an MLClient for the workspace, or for a registry; raise WrongSettings when it points where it must not."""
+    from azure.ai.ml import MLClient
+
+    _let_logs_through()
+    where: dict[str, Any] = (
+        {"registry_name": registry}
+        if registry
+        else {
+            "subscription_id": settings.AZURE_SUBSCRIPTION_ID,
+            "resource_group_name": settings.AZURE_RESOURCE_GROUP,
+            "workspace_name": settings.AZUREML_WORKSPACE,
+        }
+    )
+    client = MLClient(credential, **where, show_progress=False, enable_telemetry=False, retry_policy=CappedRetry(**BOUNDS), **BOUNDS)
+    checked(arm_address(client), local=settings.TUNELOOP_LOCAL, what="Azure Resource Manager")
+    return client
+
+
+def arm_address(client: MLClient) -> str:
+    """Return the address of Azure Resource Manager that the client has resolved, without a trailing slash."""
+    return str(client._base_url).rstrip("/")
+
+
+def rest_client(address: str, credential: TokenCredential, scope: str, *, local: bool, what: str) -> PipelineClient[Any, Any]:
+    """Return a plain REST client with a bearer token, for what azure-ai-ml has no method for."""
+    checked(address, local=local, what=what)
+    policies = [
+        HeadersPolicy(),
+        UserAgentPolicy("tuneloop"),
+        CappedRetry(**BOUNDS),
+        BearerTokenCredentialPolicy(credential, scope),
+    ]
+    return PipelineClient(address, policies=policies, **BOUNDS)
+
+
+def get_json(client: PipelineClient[Any, Any], url: str, **params: str) -> Any:
+    """GET a JSON document; raise HttpResponseError for any status from 400 on."""
+    response = client.send_request(HttpRequest("GET", url, params=params))
+    response.raise_for_status()
+    return response.json()
+
+
+def _let_logs_through() -> None:
+    for name in ("azure.ai.ml", "azure"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("azure").setLevel(logging.WARNING)

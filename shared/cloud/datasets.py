@@ -1,0 +1,120 @@
+"""
+The upload container and the prepared container.
+
+A reader is pinned to the upload's ETag, so bytes of two versions are never mixed. Published files lie at a
+content-addressed place and the manifest is written last: only it makes a prepared dataset exist.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+from azure.storage.blob import BlobProperties, ContainerClient, ContentSettings
+
+from shared.cloud.answers import translated
+from shared.domain.upload import Upload, bare_etag
+from shared.errors import Rejected, UploadChanged
+
+CHUNK_BYTES = 8 * 1024 * 1024  # of one range; 8 MiB was the fastest and needs no more memory than that
+WISHES_FILE = "_recipe.json"
+WISHES_BYTES_MAX = 64 * 1024
+JSON_CONTENT = ContentSettings(content_type="application/json")
+
+
+class BlobDatasets:
+    """The `Datasets` port over two containers."""
+
+    def __init__(self, uploads: ContainerClient, prepared: ContainerClient, *, datastore: str) -> None:
+        self._uploads = uploads
+        self._prepared = prepared
+        self._datastore = datastore
+        self.account = str(uploads.account_name)
+        self.container = uploads.container_name
+
+    def head(self, path: str) -> Upload | None:
+        with translated(f"Looking at {self.container}"):
+            try:
+                return self._upload(self._uploads.get_blob_client(path).get_blob_properties())
+            except ResourceNotFoundError:
+                return None
+
+    def uploads(self) -> Iterator[Upload]:
+        with translated(f"Listing {self.container}"):
+            for blob in self._uploads.list_blobs(include=["copy"]):
+                upload = self._upload(blob)
+                if upload:
+                    yield upload
+
+    def open(self, upload: Upload) -> Iterator[bytes]:
+        client = self._uploads.get_blob_client(upload.path)
+        with translated("Reading the upload"):
+            try:
+                download = client.download_blob(etag=f'"{upload.etag}"', match_condition=MatchConditions.IfNotModified)
+                yield from download.chunks()
+            except (ResourceModifiedError, ResourceNotFoundError):
+                raise UploadChanged("The blob was replaced or deleted while it was read.") from None
+
+    def wishes(self, folder: str) -> dict[str, object]:
+        path = f"{folder}/{WISHES_FILE}" if folder else WISHES_FILE
+        with translated(f"Reading {WISHES_FILE}"):
+            try:
+                raw = self._uploads.download_blob(path, length=WISHES_BYTES_MAX, offset=0).readall()
+            except ResourceNotFoundError:
+                return {}
+            except HttpResponseError as error:
+                if error.status_code == 416:  # a range of an empty blob
+                    return {}
+                raise
+        try:
+            wishes = json.loads(raw)
+        except ValueError as error:
+            raise Rejected(f"{path} is no JSON: {error}. Correct it, then upload the dataset again.") from None
+        if not isinstance(wishes, dict):
+            raise Rejected(f'{path} must be a JSON object of parameter and value, for example {{"num_train_epochs": 2}}.')
+        return wishes
+
+    def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
+        with translated("Publishing the prepared files"):
+            for name, path in files.items():
+                with path.open("rb") as file:
+                    self._prepared.upload_blob(f"{folder}/{name}", file, overwrite=True)
+            try:
+                self._prepared.upload_blob(f"{folder}/manifest.json", _json(manifest), overwrite=False, content_settings=JSON_CONTENT)
+            except ResourceExistsError:
+                return  # the same content was published before, by us or by another worker
+
+    def uri(self, folder: str, file: str) -> str:
+        return f"azureml://datastores/{self._datastore}/paths/{folder}/{file}"
+
+    def write(self, path: str, body: Mapping[str, Any]) -> None:
+        with translated("Writing into the prepared container"):
+            self._prepared.upload_blob(path, _json(body), overwrite=True, content_settings=JSON_CONTENT)
+
+    def read(self, path: str) -> Any:
+        with translated("Reading the prepared container"):
+            try:
+                return json.loads(self._prepared.download_blob(path).readall())
+            except ResourceNotFoundError:
+                return None
+
+    def _upload(self, blob: BlobProperties) -> Upload | None:
+        """Return the blob as an upload; None while it is empty or a copy into it is not done."""
+        if not blob.size or (blob.copy.status not in (None, "success")):
+            return None
+        return Upload(
+            account=self.account,
+            container=self.container,
+            path=blob.name,
+            etag=bare_etag(blob.etag),
+            size=blob.size,
+            last_modified=blob.last_modified,
+        )
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, indent=1, default=str).encode()

@@ -1,0 +1,158 @@
+"""
+Managed online endpoints through azure-ai-ml; questions go straight to the scoring address.
+
+`begin_…` is called and its poller dropped: the next turn looks. The SDK's own `invoke` is not used, because it keeps the
+headers of one call for the next ones and hides the status of an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.rest import HttpRequest
+
+from shared.cloud import clients
+from shared.cloud.answers import translated
+from shared.domain import names
+from shared.domain.service import Deployment, DeploymentView, EndpointView
+from shared.errors import TryLater
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+REQUEST_TIMEOUT_MS = 90_000  # of one scoring request; the service allows 180 s at most
+INSTANCES = 1
+LOG_LINES = 20
+SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
+
+
+class AzureMlEndpoints:
+    """The `Endpoints` port over one workspace."""
+
+    def __init__(self, settings: Settings, credential: TokenCredential) -> None:
+        self._settings = settings
+        self._credential = credential
+
+    @cached_property
+    def _workspace(self) -> MLClient:
+        return clients.ml_client(self._settings, self._credential)
+
+    def endpoint(self, name: str) -> EndpointView | None:
+        with translated(f"Looking at endpoint {name}"):
+            try:
+                endpoint = self._workspace.online_endpoints.get(name)
+                deployments = list(self._workspace.online_deployments.list(name))
+            except ResourceNotFoundError:
+                return None
+        tags = endpoint.tags or {}
+        return EndpointView(
+            state=str(endpoint.provisioning_state or ""),
+            owner=tags.get(names.OWNER_TAG),
+            service=tags.get(names.SERVICE_TAG),
+            scoring_uri=str(endpoint.scoring_uri or ""),
+            traffic={k: int(v) for k, v in (endpoint.traffic or {}).items() if v},
+            deployments=tuple(
+                DeploymentView(name=d.name, state=str(d.provisioning_state or ""), owner=(d.tags or {}).get(names.OWNER_TAG))
+                for d in deployments
+            ),
+        )
+
+    def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None:
+        from azure.ai.ml.entities import ManagedOnlineEndpoint
+
+        endpoint = ManagedOnlineEndpoint(name=name, auth_mode=self._settings.ENDPOINT_AUTH, tags=dict(tags))
+        with translated(f"Creating endpoint {name}"):
+            self._workspace.online_endpoints.begin_create_or_update(endpoint)
+
+    def delete_endpoint(self, name: str) -> None:
+        with translated(f"Deleting endpoint {name}"):
+            try:
+                self._workspace.online_endpoints.begin_delete(name)
+            except ResourceNotFoundError:
+                return
+
+    def create_deployment(self, endpoint: str, deployment: Deployment, *, tags: Mapping[str, str]) -> None:
+        from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings
+
+        model = f"{self._settings.workspace_id}/models/{deployment.model}/versions/{deployment.model_version}"
+        wanted = ManagedOnlineDeployment(
+            name=deployment.name,
+            endpoint_name=endpoint,
+            model=model,
+            instance_type=self._settings.SERVING_INSTANCE_TYPE,
+            instance_count=INSTANCES,
+            request_settings=OnlineRequestSettings(request_timeout_ms=REQUEST_TIMEOUT_MS),
+            tags=dict(tags),
+        )
+        with translated(f"Creating deployment {deployment.name}"):
+            self._workspace.online_deployments.begin_create_or_update(wanted)
+
+    def delete_deployment(self, endpoint: str, name: str) -> None:
+        with translated(f"Deleting deployment {name}"):
+            try:
+                self._workspace.online_deployments.begin_delete(name=name, endpoint_name=endpoint)
+            except ResourceNotFoundError:
+                return
+
+    def set_traffic(self, endpoint: str, traffic: Mapping[str, int]) -> None:
+        with translated(f"Setting the traffic of {endpoint}"):
+            found = self._workspace.online_endpoints.get(endpoint)
+            found.traffic = dict(traffic)
+            self._workspace.online_endpoints.begin_create_or_update(found)
+
+    def ask(self, endpoint: str, scoring_uri: str, *, deployment: str, body: Mapping[str, object]) -> object:
+        client = clients.rest_client(
+            scoring_uri,
+            self._scoring_credential(endpoint),
+            clients.ML_SCOPE,
+            local=self._settings.TUNELOOP_LOCAL,
+            what=f"the scoring address of {endpoint}",
+        )
+        request = HttpRequest("POST", scoring_uri, json=dict(body), headers={"azureml-model-deployment": deployment})
+        with client, translated(f"Asking {deployment}"):
+            response: Any = client.send_request(request)
+            if response.status_code >= 400:
+                raise TryLater(f"it answered with status {response.status_code}: {_cut(response)}")
+            try:
+                return response.json()
+            except ValueError:
+                return response.text()
+
+    def log_tail(self, endpoint: str, deployment: str) -> str:
+        with translated(f"Reading the log of {deployment}"):
+            try:
+                log = self._workspace.online_deployments.get_logs(name=deployment, endpoint_name=endpoint, lines=LOG_LINES)
+            except (ResourceNotFoundError, HttpResponseError):
+                return ""
+        return str(log or "").strip()
+
+    def _scoring_credential(self, endpoint: str) -> TokenCredential:
+        if self._settings.ENDPOINT_AUTH == "aad_token":
+            return self._credential
+        with translated(f"Reading the key of {endpoint}"):
+            keys = self._workspace.online_endpoints.get_keys(endpoint)
+        return _Key(str(keys.primary_key))
+
+
+class _Key:
+    """An endpoint's key in the place of a token; it is sent in the same header and never written down."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def get_token(self, *_scopes: str, **_: Any) -> Any:
+        import time
+
+        from azure.core.credentials import AccessToken
+
+        return AccessToken(self._key, int(time.time()) + 3600)
+
+
+def _cut(response: Any) -> str:
+    """Return the beginning of an error's text: scoring servers put a code and a message there."""
+    return " ".join(str(response.text()).split())[:SCORING_TEXT_MAX]

@@ -1,0 +1,51 @@
+"""A storage account by its connection: a connection string, or service addresses with identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.queue import QueueClient, QueueServiceClient
+
+from shared.cloud.addresses import checked
+from shared.errors import WrongSettings
+from shared.settings import Connection
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+BOUNDS: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60, "retry_total": 3}  # seconds, seconds, times
+
+
+class Account:
+    """Clients of one account, each address checked."""
+
+    def __init__(self, connection: Connection, credential: TokenCredential, *, local: bool) -> None:
+        self._connection = connection
+        self._credential = credential
+        self._local = local
+
+    def container(self, name: str) -> ContainerClient:
+        text = self._connection.connection_string
+        service = (
+            BlobServiceClient.from_connection_string(text, **BOUNDS)
+            if text
+            else BlobServiceClient(self._needed(self._connection.blob_service_uri, "blob"), self._credential, **BOUNDS)
+        )
+        checked(service.url, local=self._local, what="Blob storage")
+        return service.get_container_client(name)
+
+    def queue(self, name: str) -> QueueClient:
+        text = self._connection.connection_string
+        service = (
+            QueueServiceClient.from_connection_string(text, **BOUNDS)
+            if text
+            else QueueServiceClient(self._needed(self._connection.queue_service_uri, "queue"), self._credential, **BOUNDS)
+        )
+        checked(service.url, local=self._local, what="Queue storage")
+        return service.get_queue_client(name)
+
+    def _needed(self, address: str | None, kind: str) -> str:
+        if not address:
+            raise WrongSettings(f"A storage connection has no {kind} address: add the setting that ends in __{kind}ServiceUri.")
+        return address

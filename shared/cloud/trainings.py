@@ -1,0 +1,231 @@
+"""
+Fine-tune jobs and models through azure-ai-ml, and the two things that it has no method for: metrics and a failure's text.
+
+The SDK validates no input, picks random job names and next model versions by itself, and makes no duplicate check: the
+names and the checked parameters all come from the domain. Inputs are azureml:// URIs, so nothing is uploaded by the SDK.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from azure.core import PipelineClient
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+
+from shared.cloud import clients
+from shared.cloud.answers import text_of, translated
+from shared.domain import names
+from shared.domain.recipe import Catalogue, Declared, Recipe
+from shared.domain.training import Job
+from shared.errors import Stop
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Component, Model, PipelineJob
+    from azure.core.credentials import TokenCredential
+
+PIPELINE_OUTPUT = "trained_model"
+FAILED_STATES = frozenset({"failed", "canceled", "notresponding"})
+EXISTS_TEXT = "already exists"  # "A job with this name already exists..." (azure-docs#122250); the code is only UserError
+HISTORY_API = "history/v1.0"
+MLFLOW_API = "api/2.0/mlflow"
+
+
+class AzureMlTrainings:
+    """The `Trainings` port over one workspace and one registry."""
+
+    def __init__(self, settings: Settings, credential: TokenCredential) -> None:
+        self._settings = settings
+        self._credential = credential
+
+    @cached_property
+    def _workspace(self) -> MLClient:
+        return clients.ml_client(self._settings, self._credential)
+
+    @cached_property
+    def _registry(self) -> MLClient:
+        return clients.ml_client(self._settings, self._credential, registry=self._settings.AZUREML_REGISTRY)
+
+    @cached_property
+    def _mlflow_address(self) -> tuple[str, str]:
+        """Host and workspace path of MLflow and run history, as the workspace names them: azureml://host/mlflow/v1.0/path."""
+        with translated("Reading the workspace"):
+            workspace = self._workspace.workspaces.get(self._settings.AZUREML_WORKSPACE)
+        host, _, path = str(workspace.mlflow_tracking_uri).removeprefix("azureml://").partition("/mlflow/v1.0")
+        return f"https://{host}", path.rstrip("?/")
+
+    @cached_property
+    def _runs(self) -> PipelineClient[Any, Any]:
+        return clients.rest_client(
+            self._mlflow_address[0],
+            self._credential,
+            clients.ARM_SCOPE,
+            local=self._settings.TUNELOOP_LOCAL,
+            what="the workspace's MLflow address",
+        )
+
+    def catalogue(self) -> Catalogue:
+        settings = self._settings
+        component = self._component(settings.FINETUNE_COMPONENT, settings.FINETUNE_COMPONENT_VERSION)
+        model = self._base_model(settings.BASE_MODEL, settings.BASE_MODEL_VERSION)
+        instance_type = self._instance_type()
+        return Catalogue(
+            component_id=str(component.id),
+            component_inputs={name: _declared(spec) for name, spec in component.inputs.items()},
+            model_name=str(model.name),
+            model_id=str(model.id),
+            model_archived=bool(getattr(model, "_is_archived", False)),
+            model_suggestions=str((model.tags or {}).get("model_specific_defaults", "")),
+            compute=settings.COMPUTE or None,
+            instance_type=instance_type,
+            gpus=self._gpus_of(instance_type),
+        )
+
+    def job(self, name: str) -> Job | None:
+        with translated(f"Looking at job {name}"):
+            try:
+                job = self._workspace.jobs.get(name)
+            except ResourceNotFoundError:
+                return None
+        status, tags = str(job.status or ""), job.tags or {}
+        failure = self._failure(name) if status.lower() in FAILED_STATES else ""
+        return Job(name=name, status=status, owner=tags.get(names.OWNER_TAG), training=tags.get(names.TRAINING_TAG), failure=failure)
+
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        job = self._pipeline(recipe, uris)
+        job.name = name
+        job.display_name = recipe.display_name
+        job.experiment_name = recipe.experiment_name
+        job.tags = dict(tags)
+        job.settings.force_rerun = True
+        job.settings.continue_on_step_failure = False
+        with translated(f"Submitting job {name}"):
+            try:
+                self._workspace.jobs.create_or_update(job)
+            except HttpResponseError as error:
+                if EXISTS_TEXT not in text_of(error).lower():
+                    raise
+
+    def cancel(self, name: str) -> None:
+        with translated(f"Cancelling job {name}"):
+            self._workspace.jobs.begin_cancel(name)
+
+    def metrics(self, job: str) -> dict[str, float]:
+        base, path = self._mlflow_address
+        try:
+            run = clients.get_json(self._runs, f"{base}/mlflow/v2.0{path}/{MLFLOW_API}/runs/get", run_id=job)
+        except HttpResponseError:
+            return {}
+        logged = run.get("run", {}).get("data", {}).get("metrics", [])
+        return {m["key"]: float(m["value"]) for m in logged if math.isfinite(float(m["value"]))}
+
+    def registered(self, model: str, version: str) -> bool:
+        with translated(f"Looking for model {model}"):
+            try:
+                self._workspace.models.get(model, version=version)
+            except ResourceNotFoundError:
+                return False
+        return True
+
+    def register(self, model: str, version: str, *, job: str, tags: Mapping[str, str]) -> None:
+        from azure.ai.ml.entities import Model
+
+        path = f"azureml://jobs/{job}/outputs/{PIPELINE_OUTPUT}"
+        with translated(f"Registering model {model}"):
+            self._workspace.models.create_or_update(
+                Model(name=model, version=version, path=path, type="mlflow_model", tags=dict(tags), description=f"Fine-tuned by {job}")
+            )
+
+    def _pipeline(self, recipe: Recipe, uris: Mapping[str, str]) -> PipelineJob:
+        """Return the pipeline job with one node, the registry's component, and every input given by name."""
+        from azure.ai.ml import Input, dsl
+
+        with translated("Reading the component"):
+            component = self._registry.components.get(*_name_and_version(recipe.component_id))
+        inputs: dict[str, Any] = {**recipe.parameters, **_compute_inputs(recipe, component)}
+        for split in ("train", "validation", "test"):
+            inputs[f"{split}_file_path"] = Input(type="uri_file", path=uris[split])
+        inputs["mlflow_model_path"] = Input(type="mlflow_model", path=recipe.model_id)
+
+        @dsl.pipeline(name=names.slug(recipe.display_name))  # type: ignore[untyped-decorator]
+        def chat_fine_tune() -> dict[str, Any]:
+            node = component(**inputs)
+            return {PIPELINE_OUTPUT: node.outputs.mlflow_model_folder}
+
+        job: PipelineJob = chat_fine_tune()
+        return job
+
+    def _component(self, name: str, version: str) -> Component:
+        with translated(f"Looking for component {name} in the registry"):
+            try:
+                return self._registry.components.get(name, version=version or None, label=None if version else "latest")
+            except ResourceNotFoundError as error:
+                raise Stop(f"The registry has no component {name} {version}.", next_action="Check FINETUNE_COMPONENT.") from error
+
+    def _base_model(self, name: str, version: str) -> Model:
+        with translated(f"Looking for model {name} in the registry"):
+            try:
+                return self._registry.models.get(name, version=version or None, label=None if version else "latest")
+            except ResourceNotFoundError as error:
+                raise Stop(f"The registry has no model {name} {version}.", next_action="Check BASE_MODEL.") from error
+
+    def _instance_type(self) -> str:
+        if not self._settings.COMPUTE:
+            return self._settings.FINETUNE_INSTANCE_TYPE
+        with translated(f"Looking for compute {self._settings.COMPUTE}"):
+            try:
+                return str(self._workspace.compute.get(self._settings.COMPUTE).size)
+            except ResourceNotFoundError as error:
+                text = f"The workspace has no compute cluster {self._settings.COMPUTE}."
+                raise Stop(text, next_action="Create it, or empty COMPUTE to use serverless compute.") from error
+
+    def _gpus_of(self, instance_type: str) -> int:
+        with translated("Reading the VM sizes"):
+            sizes = self._workspace.compute.list_sizes()
+            return next((int(s.gpus or 0) for s in sizes if s.name.lower() == instance_type.lower()), 0)
+
+    def _failure(self, job: str) -> str:
+        """Return what run history says about a failed run, '' if it says nothing."""
+        base, path = self._mlflow_address
+        try:
+            details = clients.get_json(self._runs, f"{base}/{HISTORY_API}{path}/runs/{job}/details")
+        except HttpResponseError:
+            return ""
+        error = (details.get("error") or {}).get("error") or {}
+        return " ".join(str(error.get("message", "")).split())
+
+
+def without_git() -> None:
+    """Keep azure-ai-ml from adding the git state of the current folder to a job: bodies would differ by machine."""
+    os.environ.setdefault("AZUREML_GIT_DISABLED", "true")
+
+
+def _name_and_version(asset_id: str) -> tuple[str, str]:
+    """Read azureml://registries/R/components/N/versions/V."""
+    parts = asset_id.split("/")
+    return parts[parts.index("components") + 1], parts[parts.index("versions") + 1]
+
+
+def _compute_inputs(recipe: Recipe, component: Component) -> dict[str, Any]:
+    """Return the inputs that say where each step runs; with a cluster the instance types are left to their defaults."""
+    steps = ("model_import", "preprocess", "finetune")
+    if recipe.compute:
+        inputs: dict[str, Any] = {f"compute_{step}": recipe.compute for step in steps}
+    else:
+        inputs = {f"instance_type_{step}": recipe.instance_type for step in steps}
+    inputs["number_of_gpu_to_use_finetuning"] = recipe.gpus
+    return {name: value for name, value in inputs.items() if name in component.inputs}
+
+
+def _declared(spec: Any) -> Declared:
+    return Declared(
+        type=str(spec.type),
+        enum=tuple(str(value) for value in (spec.enum or ())),
+        minimum=float(spec.min) if spec.min is not None else None,
+        default=None if spec.default is None else str(spec.default),
+    )

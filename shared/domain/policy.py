@@ -1,0 +1,47 @@
+"""What a decision may depend on besides the record and the world: durations and limits, all from settings."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations and limits of one installation. Defaults are those of the settings."""
+
+    look_every: timedelta = timedelta(minutes=1)  # between two looks at something that Azure is busy with
+    tick: timedelta = timedelta(minutes=5)  # period of the timer that repairs lost messages
+    step_attempts_max: int = 5  # tries of one step before the record stops
+    prepare_attempts_max: int = 2  # a file that kills its reader twice is refused
+    job_attempts_max: int = 1  # paid jobs for one training without a person's word
+    job_deadline: timedelta = timedelta(hours=24)  # from submission to its end, queueing included
+    deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs
+    smoke_attempts_max: int = 5
+    idle_after: timedelta = timedelta(hours=2)
+    idle_grace: timedelta = timedelta(minutes=30)
+    endpoint_kept_for: timedelta = timedelta(days=7)
+    metric_grain: timedelta = timedelta(minutes=1)  # width of one metric point
+    metric_lag: timedelta = timedelta(minutes=5)  # how late a point may appear; a guess, named in the docs
+    lease: timedelta = timedelta(minutes=11)  # nobody works longer on one step: the function time limit and a margin
+    endpoint_rest: timedelta = timedelta(minutes=12)  # longer than a function may run, with a margin
+    deletions_per_tick_max: int = 2
+    deletions_dry_run: bool = False
+
+    def back_off(self, attempts: int) -> timedelta:
+        """Return how long to wait after the n-th failed attempt: look_every, doubled each time, an hour at most."""
+        factor: int = 2 ** min(max(attempts - 1, 0), 16)
+        return min(self.look_every * factor, max(timedelta(hours=1), self.look_every))
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """Do nothing now; look again at `until`. `why` is shown to people."""
+
+    until: datetime
+    why: str
+
+
+class Rest(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing is left to do for this record; only a new fact can change that."""
+
+    why: str = ""

@@ -1,0 +1,101 @@
+"""
+What the three kinds of record have in common: a header, a clock to be looked at again, a count of attempts, a history.
+
+A record holds only what the world cannot show. The fields of `Header` never change shape, because both an older and a
+newer version of the app must be able to tear down what a record stands for. Fields are only ever added.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+HISTORY_LENGTH_MAX = 200  # entries; a guess: months of a calm service, and far below a blob's size that would hurt
+REASON_LENGTH_MAX = 2000  # characters of a reason that comes from Azure
+
+
+class Kind(StrEnum):
+    TUNING = "tuning"
+    TRAINING = "training"
+    SERVICE = "service"
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Which record; the only thing that a doorbell and a queue message carry."""
+
+    kind: Kind
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}/{self.id}"
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a record's history."""
+
+    at: datetime
+    who: str  # door, timer or person that rang
+    what: str  # a stable word for machines
+    why: str = ""  # a sentence for people
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What every record begins with."""
+
+    schema: int = 1
+    kind: Kind
+    id: str
+    owner: str  # GUID made once in the ledger container
+    stage: str
+    created_at: datetime
+    next_look_at: datetime | None = None  # UTC; None: nobody has been promised another look
+    attempt_of: str | None = None  # the step that is being attempted
+    attempts: int = 0  # of that step, raised before its work
+    attempt_began_at: datetime | None = None  # None: nobody is at work on it
+    reason: str = ""  # why it stopped, was refused, or waits
+    next_action: str = ""  # what a person can do about it
+    history: tuple[Happening, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return Key(kind=self.kind, id=self.id)
+
+
+R = TypeVar("R", bound=Header)
+
+
+def noted(record: R, *, at: datetime, who: str, what: str, why: str = "") -> R:
+    """Return the record with one more line of history; the oldest lines go when there are too many."""
+    line = Happening(at=at, who=who, what=what, why=why[:REASON_LENGTH_MAX])
+    return msgspec.structs.replace(record, history=(*record.history, line)[-HISTORY_LENGTH_MAX:])
+
+
+def attempted(record: R, step: str, *, now: datetime) -> R:
+    """Return the record with one attempt more of `step`; another step starts at one."""
+    attempts = record.attempts + 1 if record.attempt_of == step else 1
+    return msgspec.structs.replace(record, attempt_of=step, attempts=attempts, attempt_began_at=now)
+
+
+def settled(record: R) -> R:
+    """Return the record with no attempt pending: its last step did what it should."""
+    return msgspec.structs.replace(record, attempt_of=None, attempts=0, attempt_began_at=None)
+
+
+def at_work(record: Header, *, lease: timedelta, now: datetime) -> bool:
+    """Tell whether a worker may be in the middle of a step: one began, and not longer ago than a function may run."""
+    return record.attempt_began_at is not None and now < record.attempt_began_at + lease
+
+
+def may_be_brought_forward(record: Header, *, lease: timedelta, now: datetime) -> bool:
+    """Tell whether a doorbell should move the promised look to now: not when it is due already or somebody is at work."""
+    due = record.next_look_at is not None and record.next_look_at <= now
+    return not due and not at_work(record, lease=lease, now=now)
+
+
+def is_overdue(record: Header, *, tick: timedelta, lease: timedelta, now: datetime) -> bool:
+    """Tell whether the promised look was missed by more than a tick, so its message must be lost."""
+    missed = record.next_look_at is None or record.next_look_at + tick < now
+    return missed and not at_work(record, lease=lease, now=now)

@@ -1,0 +1,446 @@
+"""
+A service is one endpoint with a stable URL and the newest good training behind it.
+
+`decide` reads top to bottom as its life: a candidate is deployed at 0 %, asked a question directly, given the traffic
+on proof, and only then is the deployment before it deleted. Unused, it is marked, then put to sleep (deployments
+deleted, URL kept), then the endpoint is torn down too. Any failure of a candidate leaves the traffic where it is.
+
+Only what this record names and what carries its owner's tag is ever changed. A deployment's name is never used twice;
+an endpoint's name rests after each delete for longer than a function may run, so that a stalled delete cannot hit a
+newer endpoint of the same name.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import msgspec
+
+from shared.domain import gate, names
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.record import Header, Kind
+
+OWN_REQUESTS_KEPT_MAX = 100  # times of our own scoring requests; only those inside one idle window matter
+
+
+class Stage(StrEnum):
+    NEW = "new"
+    DEPLOYING = "deploying"
+    TESTING = "testing"
+    LIVE = "live"
+    IDLE = "idle"  # marked: people were told, the grace is running
+    FALLING_ASLEEP = "falling asleep"
+    ASLEEP = "asleep"  # deployments deleted, endpoint kept
+    TORN_DOWN = "torn down"  # endpoint deleted too; the record knows how to come back
+    BLOCKED = "blocked"  # a person has to act
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A good training that was offered to this service."""
+
+    tuning: str
+    uploaded_at: datetime  # with the tuning's id the order of uploads within a service
+    training: str
+    model: str  # name in the workspace's registry
+    model_version: str
+    sample: str  # path of the held-out questions in the prepared container
+    failure: str = ""  # why it was given up; '': it was not
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        return (self.uploaded_at, self.tuning)
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment that this service asked for and has not yet seen gone."""
+
+    name: str
+    tuning: str  # whose candidate it serves
+    training: str
+    model: str
+    model_version: str
+    sample: str
+    asked_at: datetime
+    smoke_passed: bool | None = None
+    live_at: datetime | None = None  # since it has the traffic; None: it has none
+    retiring: bool = False  # to be deleted
+
+    @property
+    def proof(self) -> gate.Proof:
+        return gate.Proof(smoke_passed=self.smoke_passed)
+
+
+class IdleClock(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about the use of the live deployment; shown to people from the first minute."""
+
+    used_at: datetime | None = None  # newest moment at which it was seen in use; None: not since it went live
+    marked_at: datetime | None = None  # first seen idle; None: not marked
+    seen_idle_at: datetime | None = None  # last seen idle
+    unknown_since: datetime | None = None  # metrics say nothing since; None: they do
+    permit: tuple[str, ...] = ()  # deployments that the fleet's timer lets go
+
+
+class Service(Header, frozen=True, kw_only=True):
+    """The record of one service."""
+
+    text: str  # first folder of the uploads' paths, exact
+    endpoint: str
+    deployments: tuple[Deployment, ...] = ()
+    deployments_made: int = 0  # counter behind the names; only ever raised
+    candidates: tuple[Candidate, ...] = ()  # newest last
+    idle: IdleClock = IdleClock()
+    served: str | None = None  # newest tuning that has been live; None: none was yet
+    asleep_since: datetime | None = None  # None: not asleep
+    rest_until: datetime | None = None  # the endpoint's name is not created before
+    deleting_endpoint: bool = False  # a delete was intended and its end not yet seen
+    endpoint_asked_at: datetime | None = None  # of the newest endpoint; None: none was asked for since the last delete
+    endpoint_failures: int = 0  # endpoints that came out Failed since something was last live
+    scoring_uri: str = ""
+    own_requests: tuple[datetime, ...] = ()  # of our own probes, so that they do not count as use
+
+    @property
+    def live(self) -> Deployment | None:
+        return next((d for d in self.deployments if d.live_at and not d.retiring), None)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The newest offered training, unless it has been live already or was given up."""
+        newest = max(self.candidates, key=lambda c: c.order, default=None)
+        return None if newest is None or newest.failure or newest.tuning == self.served else newest
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {names.OWNER_TAG: self.owner, names.SERVICE_TAG: self.id}
+
+    def deployment_for(self, tuning: str) -> Deployment | None:
+        return next((d for d in self.deployments if d.tuning == tuning and not d.retiring), None)
+
+
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment as Azure ML shows it."""
+
+    name: str
+    state: str  # provisioningState; an open list of words
+    owner: str | None  # our tag on it; None: not ours
+
+
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint as Azure ML shows it."""
+
+    state: str
+    owner: str | None
+    service: str | None
+    scoring_uri: str
+    traffic: dict[str, int]
+    deployments: tuple[DeploymentView, ...] = ()
+
+    def deployment(self, name: str) -> DeploymentView | None:
+        return next((d for d in self.deployments if d.name == name), None)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the metrics say about one deployment over one window."""
+
+    start: datetime
+    end: datetime
+    heartbeats: int  # points that only a living deployment gives
+    heartbeats_wanted: int  # that a full window has
+    requests: float  # that arrived, our own included; 0 where there is no series
+    last_request_at: datetime | None = None  # newest point that is not zero
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What Azure shows of this service, read at one moment."""
+
+    endpoint: EndpointView | None = None
+    usage: Usage | None = None  # of the live deployment; None: not asked, or the question failed
+
+
+class CreateEndpoint(msgspec.Struct, frozen=True):
+    pass
+
+
+class DeleteEndpoint(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str
+
+
+class EndpointGone(msgspec.Struct, frozen=True):
+    """The endpoint was seen gone: write that down; its name begins to rest again."""
+
+
+class ReserveDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """Raise the counter and write the name down; the deployment is asked for in a later turn."""
+
+    candidate: Candidate
+
+
+class CreateDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    deployment: Deployment
+
+
+class SmokeTest(msgspec.Struct, frozen=True, kw_only=True):
+    deployment: Deployment
+    scoring_uri: str
+
+
+class SetTraffic(msgspec.Struct, frozen=True, kw_only=True):
+    traffic: dict[str, int]
+    why: str
+
+
+class Promote(msgspec.Struct, frozen=True, kw_only=True):
+    """The traffic was seen on this deployment: it is live, the others retire."""
+
+    deployment: str
+
+
+class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
+    """Give the candidate up; its deployment retires, the traffic stays where it is."""
+
+    tuning: str
+    reason: str
+
+
+class DeleteDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+
+
+class ForgetDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """The deployment was seen gone."""
+
+    name: str
+
+
+class WriteIdleClock(msgspec.Struct, frozen=True, kw_only=True):
+    clock: IdleClock
+    stage: Stage
+    until: datetime
+    why: str
+
+
+class Retire(msgspec.Struct, frozen=True, kw_only=True):
+    """These deployments are to be deleted, by the turns that follow."""
+
+    names: tuple[str, ...]
+    why: str
+
+
+class Adopt(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment of ours that the record does not know (a request that landed late): write it down, to be deleted."""
+
+    name: str
+
+
+class FallAsleep(msgspec.Struct, frozen=True):
+    """No deployment is left and no candidate waits: the service costs nothing more."""
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    reason: str
+    next_action: str
+
+
+Step = (
+    CreateEndpoint | DeleteEndpoint | EndpointGone | ReserveDeployment | CreateDeployment | SmokeTest | SetTraffic | Promote
+    | GiveUp | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep | Block | Wait | Rest
+)  # fmt: skip
+
+BUSY_STATES = frozenset({"creating", "updating", "deleting", "scaling"})
+
+
+def opened(text: str, *, owner: str, now: datetime) -> Service:
+    return Service(
+        kind=Kind.SERVICE,
+        id=names.service_id(owner, text),
+        owner=owner,
+        stage=Stage.NEW,
+        created_at=now,
+        text=text,
+        endpoint=names.endpoint(owner, text),
+    )
+
+
+def offered(record: Service, candidate: Candidate) -> Service:
+    """Return the record with one more candidate; offering the same tuning twice is offering it once."""
+    if any(c.tuning == candidate.tuning for c in record.candidates):
+        return record
+    candidates = tuple(sorted((*record.candidates, candidate), key=lambda c: c.order))
+    return msgspec.structs.replace(record, candidates=candidates)
+
+
+def later_offered(record: Service | None, order: tuple[datetime, str]) -> str | None:
+    """Return the tuning of a later upload that was already offered, None if there is none."""
+    newest = max((c.order for c in record.candidates), default=None) if record else None
+    return newest[1] if newest and newest > order else None
+
+
+def decide(record: Service, world: World, policy: Policy, now: datetime) -> Step:
+    """Return the one next step of this service."""
+    endpoint = world.endpoint
+    if endpoint and (endpoint.owner != record.owner or endpoint.service != record.id):
+        return _foreign_endpoint(record, policy, now)
+    if record.deleting_endpoint:
+        return _finish_endpoint_delete(record, endpoint, policy, now)
+    if endpoint and endpoint.state.lower() in BUSY_STATES:
+        return _wait_for_endpoint(record, endpoint, policy, now)
+    unknown = _unknown_deployment(record, endpoint)
+    if unknown:
+        return Adopt(name=unknown)
+    outdated = _outdated_deployments(record)
+    if outdated:
+        return Retire(names=outdated, why="A later upload takes its place.")
+    retiring = next((d for d in record.deployments if d.retiring), None)
+    if retiring:
+        return _retire(record, retiring, endpoint, policy, now)
+    if record.candidate:
+        return _advance(record, record.candidate, endpoint, policy, now)
+    if record.live:
+        return _watch(record, record.live, world, policy, now)
+    return _sleep(record, endpoint, policy, now)
+
+
+def _foreign_endpoint(record: Service, policy: Policy, now: datetime) -> Step:
+    reason = f"An endpoint called {record.endpoint} exists and does not carry this app's tags."
+    if record.reason == reason:
+        return Wait(until=now + max(policy.tick, policy.look_every), why=reason)
+    return Block(reason=reason, next_action="Delete that endpoint, or upload under another first folder. Nothing of it was touched.")
+
+
+def _finish_endpoint_delete(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
+    if endpoint is None:
+        return EndpointGone()
+    if endpoint.state.lower() in BUSY_STATES:
+        return Wait(until=now + policy.look_every, why=f"Endpoint {record.endpoint} is being deleted.")
+    return DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")
+
+
+def _wait_for_endpoint(record: Service, endpoint: EndpointView, policy: Policy, now: datetime) -> Step:
+    asked_at = record.endpoint_asked_at
+    reason = f"Endpoint {record.endpoint} has been {endpoint.state} for more than {policy.deployment_deadline}."
+    late = asked_at is not None and now >= asked_at + policy.deployment_deadline
+    if late and endpoint.state.lower() == "creating" and record.reason != reason:
+        return Block(reason=reason, next_action="Look at the endpoint in Azure ML studio; delete it there if it hangs.")
+    return Wait(until=now + policy.look_every, why=f"Endpoint {record.endpoint} is {endpoint.state}.")
+
+
+def _unknown_deployment(record: Service, endpoint: EndpointView | None) -> str | None:
+    known = {d.name for d in record.deployments}
+    views = endpoint.deployments if endpoint else ()
+    return next((v.name for v in views if v.owner == record.owner and v.name not in known), None)
+
+
+def _outdated_deployments(record: Service) -> tuple[str, ...]:
+    wanted = record.candidate.tuning if record.candidate else None
+    return tuple(d.name for d in record.deployments if not d.retiring and not d.live_at and d.tuning != wanted)
+
+
+def _retire(record: Service, deployment: Deployment, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
+    view = endpoint.deployment(deployment.name) if endpoint else None
+    if endpoint is None or view is None:
+        return ForgetDeployment(name=deployment.name)
+    if view.state.lower() in BUSY_STATES:
+        return Wait(until=now + policy.look_every, why=f"Deployment {view.name} is {view.state}.")
+    if endpoint.traffic.get(deployment.name):
+        others = {record.live.name: 100} if record.live else {}
+        return SetTraffic(traffic=others, why=f"Deployment {view.name} is about to be deleted.")
+    return DeleteDeployment(name=deployment.name)
+
+
+def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
+    if endpoint is None:
+        if record.rest_until and now < record.rest_until:
+            return Wait(until=record.rest_until, why=f"The name {record.endpoint} rests after its deletion.")
+        return CreateEndpoint()
+    if endpoint.state.lower() == "failed":
+        if record.endpoint_failures >= policy.step_attempts_max:
+            return GiveUp(tuning=candidate.tuning, reason=f"Endpoint {record.endpoint} failed {record.endpoint_failures} times.")
+        return DeleteEndpoint(reason="Its creation failed.")
+    deployment = record.deployment_for(candidate.tuning)
+    if deployment is None:
+        return ReserveDeployment(candidate=candidate)
+    view = endpoint.deployment(deployment.name)
+    if view is None:
+        return CreateDeployment(deployment=deployment)
+    state = view.state.lower()
+    if state in ("failed", "canceled"):
+        return GiveUp(tuning=candidate.tuning, reason=f"Deployment {view.name} ended {view.state}.")
+    if state != "succeeded":
+        if now >= deployment.asked_at + policy.deployment_deadline:
+            return GiveUp(
+                tuning=candidate.tuning, reason=f"Deployment {view.name} was still {view.state} after {policy.deployment_deadline}."
+            )
+        return Wait(until=now + policy.look_every, why=f"Deployment {view.name} is {view.state}.")
+    if deployment.smoke_passed is None:
+        return SmokeTest(deployment=deployment, scoring_uri=endpoint.scoring_uri)
+    if not gate.may_take_traffic(deployment.proof):
+        return GiveUp(tuning=candidate.tuning, reason=f"Deployment {view.name} gave no answer to its smoke test.")
+    if endpoint.traffic != {deployment.name: 100}:
+        return SetTraffic(traffic={deployment.name: 100}, why="Its smoke test passed.")
+    return Promote(deployment=deployment.name)
+
+
+def _watch(record: Service, live: Deployment, world: World, policy: Policy, now: datetime) -> Step:
+    if world.endpoint is None or world.endpoint.deployment(live.name) is None:
+        return GiveUp(tuning=live.tuning, reason=f"Deployment {live.name} was deleted by somebody else.")
+    if world.endpoint.traffic != {live.name: 100}:
+        return SetTraffic(traffic={live.name: 100}, why="The traffic was not where the record has it.")
+    clock, why = idle_clock(record, live, world.usage, policy, now)
+    if record.idle.permit and clock.seen_idle_at == now:
+        return Retire(names=tuple(n for n in record.idle.permit if n == live.name), why=why)
+    stage = Stage.IDLE if clock.marked_at else Stage.LIVE
+    until = now + policy.look_every
+    if clock == record.idle and stage == record.stage:
+        return Wait(until=until, why=why)
+    return WriteIdleClock(clock=clock, stage=stage, until=until, why=why)
+
+
+def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
+    if record.asleep_since is None and record.candidates:
+        return FallAsleep()
+    if endpoint is None:
+        return Rest()
+    torn_down_at = (record.asleep_since or record.created_at) + policy.endpoint_kept_for
+    if now < torn_down_at:
+        return Wait(until=torn_down_at, why=f"Asleep; the endpoint's address is kept until {torn_down_at:%Y-%m-%d %H:%M} UTC.")
+    return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")
+
+
+def idle_clock(record: Service, live: Deployment, usage: Usage | None, policy: Policy, now: datetime) -> tuple[IdleClock, str]:
+    """
+    Return the clock after this look, and a sentence for people.
+
+    Idle is a heartbeat over the whole window and no request but our own. No heartbeat is unknown, never idle: a metrics
+    outage must not delete a service in use. A deployment younger than the window is in use by definition.
+    """
+    old = record.idle
+    if live.live_at is None or usage is None or usage.start < live.live_at:
+        since = (live.live_at or now) + policy.idle_after
+        if usage is None and live.live_at and now > live.live_at + policy.idle_after + policy.metric_lag:
+            return _unknown(old, now)
+        return msgspec.structs.replace(old, marked_at=None, seen_idle_at=None, permit=()), f"Fresh; can be idle from {since:%H:%M:%S} UTC."
+    if usage.heartbeats < usage.heartbeats_wanted:
+        return _unknown(old, now)
+    own = sum(usage.start <= at <= usage.end for at in record.own_requests)
+    if usage.requests > own:
+        return IdleClock(used_at=usage.last_request_at or usage.end), f"{usage.requests - own:g} requests in the last {policy.idle_after}."
+    marked_at = old.marked_at or now
+    clock = IdleClock(used_at=old.used_at, marked_at=marked_at, seen_idle_at=now, permit=old.permit)
+    return clock, f"No request for {policy.idle_after}; put to sleep from {marked_at + policy.idle_grace:%H:%M:%S} UTC if nobody calls."
+
+
+def _unknown(old: IdleClock, now: datetime) -> tuple[IdleClock, str]:
+    """Metrics say nothing: keep everything, start the grace anew, and remember since when, so that people are told."""
+    since = old.unknown_since or now
+    return IdleClock(
+        used_at=old.used_at, unknown_since=since
+    ), f"The metrics say nothing since {since:%H:%M:%S} UTC: kept running, and billed."
+
+
+def may_be_let_go(record: Service, policy: Policy, now: datetime) -> bool:
+    """Tell whether this service was marked, had its grace, and was seen idle again after it, within two ticks."""
+    clock = record.idle
+    if record.live is None or record.candidate or clock.permit or clock.marked_at is None or clock.seen_idle_at is None:
+        return False
+    grace_over = clock.marked_at + policy.idle_grace
+    return grace_over <= clock.seen_idle_at and now - clock.seen_idle_at <= max(2 * policy.tick, timedelta(seconds=1))

@@ -1,0 +1,195 @@
+"""
+A training is one paid job and the model that it yields, for one dataset content and one frozen recipe.
+
+The job's number is raised in the ledger before the job is asked for, and the job's name follows from it, so a second
+request for the same number is refused by the service itself. A number is raised again only after the job of the last
+one was seen Failed or Canceled, and only while the policy allows another try.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from shared.domain import names
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.recipe import Recipe
+from shared.domain.record import Header, Kind
+
+
+class Stage(StrEnum):
+    OPEN = "open"
+    SUBMITTED = "submitted"
+    TRAINED = "trained"
+    GOOD = "good"
+    STOPPED = "stopped"
+
+
+ENDED = frozenset({Stage.GOOD, Stage.STOPPED})
+
+# Azure ML's words are an open list (azure-ai-ml 1.35, _run_history_constants): any other word means "still at work".
+JOB_COMPLETED = "completed"
+JOB_ENDED_BADLY = frozenset({"failed", "canceled", "notresponding"})
+
+
+class Training(Header, frozen=True, kw_only=True):
+    """The record of one training."""
+
+    dataset_sha256: str
+    uris: dict[str, str]  # split -> URI, of the tuning that opened it
+    recipe: Recipe
+    service: str  # text of the service that opened it; names the model
+    tunings: tuple[str, ...]  # ids that point at it
+    job_number: int = 0  # of the newest job; 0: none was asked for
+    jobs_allowed: int = 0  # by a person who uploaded the same again after a bad end; 0: the policy's number holds
+    job_status: str = ""  # last one seen, Azure's word
+    submitted_at: datetime | None = None  # of the newest job; None: not accepted yet
+    cancel_requested: bool = False
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)  # last values that the job logged
+
+    @property
+    def job(self) -> str:
+        return names.job(self.id, self.job_number)
+
+    @property
+    def model(self) -> str:
+        return names.model(self.recipe.model_name, self.service)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the job and the model: evidence of ownership and lineage, never a lock."""
+        return {
+            names.OWNER_TAG: self.owner,
+            names.TRAINING_TAG: self.id,
+            names.SERVICE_TAG: names.service_id(self.owner, self.service),
+            names.TUNING_TAG: self.tunings[0],
+            names.DATASET_TAG: self.dataset_sha256,
+        }
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as Azure ML shows it."""
+
+    name: str
+    status: str
+    owner: str | None  # our tag on it; None: not ours
+    training: str | None
+    failure: str = ""  # what the service says about a bad end
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """What Azure ML shows of this training, read at one moment."""
+
+    job: Job | None = None
+    model_registered: bool = False
+    metrics: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class RaiseNumber(msgspec.Struct, frozen=True):
+    """Raise the job number in the ledger; the job is asked for in a later turn."""
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True):
+    job: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    job: str
+    reason: str
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True):
+    """Register the job's output as a model version called after the training."""
+
+    job: str
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Write down what the job shows now, then wait."""
+
+    status: str
+    metrics: dict[str, float]
+    until: datetime
+
+
+class Finish(msgspec.Struct, frozen=True, kw_only=True):
+    stage: Stage
+    reason: str = ""
+    next_action: str = ""
+
+
+Step = RaiseNumber | Submit | Cancel | Register | Note | Finish | Wait | Rest
+
+
+def opened(
+    training: str,
+    *,
+    owner: str,
+    tuning: str,
+    service: str,
+    dataset_sha256: str,
+    uris: dict[str, str],
+    recipe: Recipe,
+    now: datetime,
+) -> Training:
+    return Training(
+        kind=Kind.TRAINING,
+        id=training,
+        owner=owner,
+        stage=Stage.OPEN,
+        created_at=now,
+        dataset_sha256=dataset_sha256,
+        uris=uris,
+        recipe=recipe,
+        service=service,
+        tunings=(tuning,),
+    )
+
+
+def joined(record: Training, tuning: str) -> Training:
+    """Return the record with one more tuning; a tuning that comes after a bad end is a person asking for another try."""
+    if tuning in record.tunings:
+        return record
+    record = msgspec.structs.replace(record, tunings=(*record.tunings, tuning))
+    if record.stage != Stage.STOPPED:
+        return record
+    return msgspec.structs.replace(
+        record, stage=Stage.OPEN, jobs_allowed=record.job_number + 1, cancel_requested=False, reason="", next_action=""
+    )
+
+
+def decide(record: Training, world: World, policy: Policy, now: datetime) -> Step:
+    """Return the one next step of this training."""
+    if record.stage in ENDED:
+        return Rest()
+    if record.job_number == 0:
+        return RaiseNumber()
+    job = world.job
+    if job is None:
+        return Submit(job=record.job)
+    if job.owner != record.owner or job.training != record.id:
+        reason = f"A job called {job.name} exists and is not ours."
+        return Finish(stage=Stage.STOPPED, reason=reason, next_action="Delete or rename that job's experiment, then upload again.")
+    status = job.status.lower()
+    if status in JOB_ENDED_BADLY:
+        return _after_a_bad_end(record, job, policy)
+    if status == JOB_COMPLETED:
+        return Finish(stage=Stage.GOOD) if world.model_registered else Register(job=job.name)
+    if record.submitted_at and now >= record.submitted_at + policy.job_deadline and not record.cancel_requested:
+        return Cancel(job=job.name, reason=f"The job was not done {policy.job_deadline} after its submission.")
+    if job.status != record.job_status or world.metrics != record.metrics:
+        return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)
+    return Wait(until=now + policy.look_every, why=f"Job {job.name} is {job.status}.")
+
+
+def _after_a_bad_end(record: Training, job: Job, policy: Policy) -> Step:
+    if record.job_number < max(policy.job_attempts_max, record.jobs_allowed) and not record.cancel_requested:
+        return RaiseNumber()
+    what = record.reason if record.cancel_requested and record.reason else job.failure
+    return Finish(
+        stage=Stage.STOPPED,
+        reason=f"Job {job.name} ended {job.status}: {what or 'the service gives no reason.'}",
+        next_action="Read the job's log in Azure ML studio and mend the cause; uploading the file again pays for one more try.",
+    )

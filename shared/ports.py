@@ -1,0 +1,188 @@
+"""
+What the loop needs of the outside, and nothing of how Azure is asked for it.
+
+Every method is one bounded call: it begins a long-running operation and returns, it never waits for one. All may raise
+`errors.TryLater` (throttled, unreachable, a 5xx) and `errors.Stop` (refused for good); what else one raises stands with
+it. The adapters over azure-ai-ml and azure-storage-blob are in `shared/cloud/`; the tests' fakes pass the same suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from shared.domain.recipe import Catalogue, Recipe
+from shared.domain.record import Key, Kind
+from shared.domain.service import Deployment, EndpointView, Usage
+from shared.domain.training import Job
+from shared.domain.upload import Upload
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A record as it lies in the ledger."""
+
+    body: dict[str, Any]
+    version: str  # changes with every write
+
+
+class Ledger(Protocol):
+    """Where the records are kept: atomic create, compare-and-set, markers of what is alive."""
+
+    def owner(self) -> str:
+        """Return the GUID of this installation, made once."""
+        ...
+
+    def create(self, key: Key, body: Mapping[str, Any]) -> bool:
+        """Write a record that must not exist; True if it was this call that created it. Marks it active first."""
+        ...
+
+    def read(self, key: Key) -> Stored | None: ...
+
+    def replace(self, key: Key, body: Mapping[str, Any], version: str) -> str:
+        """Write over exactly `version` and return the new one; raise LostRace if somebody else wrote since."""
+        ...
+
+    def activate(self, key: Key) -> None: ...
+
+    def deactivate(self, key: Key) -> None:
+        """Remove the marker; the record stays for ever."""
+        ...
+
+    def active(self) -> Iterator[Key]: ...
+
+    def ids(self, kind: Kind) -> Iterator[str]:
+        """Yield the id of every record of a kind, by listing names only."""
+        ...
+
+
+class Datasets(Protocol):
+    """The container that owners upload to, and the container of prepared data."""
+
+    account: str
+    container: str
+
+    def head(self, path: str) -> Upload | None:
+        """Return the blob's current version, None if there is none or it is not whole yet (empty, still copying)."""
+        ...
+
+    def uploads(self) -> Iterator[Upload]: ...
+
+    def open(self, upload: Upload) -> Iterator[bytes]:
+        """Yield the bytes of exactly this version; raise UploadChanged when the blob is another one or gone."""
+        ...
+
+    def wishes(self, folder: str) -> dict[str, object]:
+        """Return the folder's `_recipe.json`, {} without one; raise Rejected when it is no JSON object."""
+        ...
+
+    def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
+        """Write the files under `folder` of the prepared container, the manifest last; publishing twice is publishing once."""
+        ...
+
+    def uri(self, folder: str, file: str) -> str:
+        """Return the azureml:// URI by which a job reads a published file."""
+        ...
+
+    def write(self, path: str, body: Mapping[str, Any]) -> None:
+        """Write a JSON document into the prepared container."""
+        ...
+
+    def read(self, path: str) -> Any:
+        """Return a JSON document of the prepared container, None if there is none."""
+        ...
+
+
+class Trainings(Protocol):
+    """Fine-tune jobs and the models that they yield."""
+
+    def catalogue(self) -> Catalogue:
+        """Resolve component, base model and compute by the names in the settings."""
+        ...
+
+    def job(self, name: str) -> Job | None: ...
+
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Ask for the job. That it exists already is no error: the next look tells whose it is."""
+        ...
+
+    def cancel(self, name: str) -> None: ...
+
+    def metrics(self, job: str) -> dict[str, float]:
+        """Return the last value of each metric that the job logged, {} if none can be read."""
+        ...
+
+    def registered(self, model: str, version: str) -> bool: ...
+
+    def register(self, model: str, version: str, *, job: str, tags: Mapping[str, str]) -> None: ...
+
+
+class Endpoints(Protocol):
+    """Managed online endpoints and their deployments."""
+
+    def endpoint(self, name: str) -> EndpointView | None: ...
+
+    def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None: ...
+
+    def delete_endpoint(self, name: str) -> None: ...
+
+    def create_deployment(self, endpoint: str, deployment: Deployment, *, tags: Mapping[str, str]) -> None: ...
+
+    def delete_deployment(self, endpoint: str, name: str) -> None: ...
+
+    def set_traffic(self, endpoint: str, traffic: Mapping[str, int]) -> None: ...
+
+    def ask(self, endpoint: str, scoring_uri: str, *, deployment: str, body: Mapping[str, object]) -> object:
+        """POST `body` to one deployment, past the traffic split; return the parsed reply."""
+        ...
+
+    def log_tail(self, endpoint: str, deployment: str) -> str:
+        """Return the last lines of a deployment's log, '' if there are none."""
+        ...
+
+
+class Metrics(Protocol):
+    def usage(self, endpoint: str, deployment: str, *, start: datetime, end: datetime) -> Usage | None:
+        """Return what the metrics say of one deployment; None when they cannot be read."""
+        ...
+
+
+class Turns(Protocol):
+    """The queue of turns."""
+
+    def ring(self, key: Key, *, who: str, promised: datetime | None = None, delay: timedelta = timedelta(0)) -> None:
+        """Put one message on the queue. `promised`: the record's next_look_at that this message keeps."""
+        ...
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Something happened to a record that people may want to know."""
+
+    key: Key
+    stage: str
+    what: str
+    why: str
+    next_action: str
+
+
+class Announcer(Protocol):
+    def announce(self, change: Change) -> None:
+        """Tell; never raises."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Everything that the loop may touch."""
+
+    ledger: Ledger
+    datasets: Datasets
+    trainings: Trainings
+    endpoints: Endpoints
+    metrics: Metrics
+    turns: Turns
+    announcer: Announcer

@@ -1,0 +1,80 @@
+"""
+What the doors do: read who rang, open one record if there is none, put one message on the queue, return.
+
+No door believes an event: it takes a blob's path or a job's name from it, checks it, and reads the level itself. What is
+not about us is answered with success and one line in the log, since Event Grid would repeat or drop anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from shared import errors
+from shared.domain import doorbell, tuning
+from shared.domain.record import Key, Kind
+from shared.domain.upload import checked_path, is_dataset
+from shared.reconcile import turn
+
+log = logging.getLogger("tuneloop.doors")
+
+
+def dataset_written(loop: turn.Loop, container: str, path: str, *, who: str) -> None:
+    """Open the tuning of the blob's current version, or ring the one that is there."""
+    datasets = loop.ports.datasets
+    if container != datasets.container:
+        log.warning("%s: container %s is not the datasets container; ignored.", who, _shown(container), extra={"action": "foreign_event"})
+        return
+    try:
+        path = checked_path(path)
+    except errors.Rejected as refused:
+        log.warning("%s: %s is refused: %s", who, _shown(path), refused, extra={"action": "path_refused"})
+        return
+    if not is_dataset(path):
+        log.info("%s: %s is no dataset, as its name begins with '_'.", who, _shown(path), extra={"action": "not_a_dataset"})
+        return
+    upload = datasets.head(path)
+    if upload is None:
+        log.info("%s: %s is gone or not whole yet; ignored.", who, _shown(path), extra={"action": "upload_gone"})
+        return
+    record = tuning.opened(upload, owner=loop.ports.ledger.owner(), now=loop.clock())
+    if turn.opened(loop, record, who=who, why=f"{path}, {upload.size} bytes"):
+        log.info("%s: %s opened tuning %s.", who, _shown(path), record.id, extra={"action": "tuning_opened"})
+    else:
+        loop.ports.turns.ring(record.key, who=who)
+        log.info("%s: tuning %s is known already.", who, record.id, extra={"action": "tuning_known"})
+
+
+def dataset_event(loop: turn.Loop, event: doorbell.Event, *, who: str) -> None:
+    path = doorbell.uploaded_path(event, account=loop.ports.datasets.account, container=loop.ports.datasets.container)
+    if isinstance(path, doorbell.Nobody):
+        log.info("%s: event ignored, %s.", who, _shown(path.why), extra={"action": "foreign_event"})
+        return
+    dataset_written(loop, loop.ports.datasets.container, path, who=who)
+
+
+def job_event(loop: turn.Loop, event: doorbell.Event, *, workspace_id: str, who: str) -> None:
+    key = doorbell.training_key(event, workspace_id=workspace_id)
+    if isinstance(key, doorbell.Nobody):
+        log.info("%s: event ignored, %s.", who, _shown(key.why), extra={"action": "foreign_event"})
+        return
+    loop.ports.turns.ring(key, who=who)
+
+
+def message(text: str) -> tuple[Key, str, datetime | None] | None:
+    """Return key, ringer and promise of a queue message; None for one that is not ours."""
+    try:
+        body: Mapping[str, Any] = json.loads(text)
+        promised = body.get("promised")
+        key = Key(kind=Kind(body["kind"]), id=str(body["id"]))
+        return key, str(body.get("who", "")), datetime.fromisoformat(promised) if promised else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _shown(text: str) -> str:
+    """Return a name from outside as one harmless piece of a log line."""
+    return json.dumps(text[:200])

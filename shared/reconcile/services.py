@@ -1,0 +1,263 @@
+"""A service's hands: how its world is read and its steps are done. What to do stands in `shared.domain.service`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from shared import errors
+from shared.domain import names, service, smoke
+from shared.domain.policy import Policy
+from shared.reconcile.turn import Desk, Loop, Outcome
+
+UPLOAD_BETTER = "The traffic was left where it was. Mend the cause, then upload the file again."
+NEVER_GIVEN_UP = (service.DeleteEndpoint, service.DeleteDeployment, service.EndpointGone, service.ForgetDeployment)
+
+
+class ServiceLife:
+    """Reads and acts for services."""
+
+    record_type = service.Service
+
+    def observe(self, record: service.Service, loop: Loop) -> service.World:
+        endpoint = loop.ports.endpoints.endpoint(record.endpoint)
+        live = record.live
+        usage = None
+        if live and endpoint and record.candidate is None:
+            start, end = idle_window(loop.policy, loop.clock())
+            usage = loop.ports.metrics.usage(record.endpoint, live.name, start=start, end=end)
+        return service.World(endpoint=endpoint, usage=usage)
+
+    def decide(self, record: service.Service, world: service.World, policy: Policy, now: datetime) -> service.Step:
+        return service.decide(record, world, policy, now)
+
+    def act(self, step: service.Step, desk: Desk[service.Service]) -> Outcome[service.Service]:
+        return _HANDS[type(step)](desk, step)
+
+    def stop(self, desk: Desk[service.Service], error: errors.Stop) -> Outcome[service.Service]:
+        """A candidate that cannot be deployed is given up; without one a person has to act, and the looking goes on."""
+        candidate = desk.record.candidate
+        if candidate:
+            return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=str(error)), next_action=error.next_action)
+        blocked = _block(desk, service.Block(reason=str(error), next_action=error.next_action))
+        return Outcome(record=blocked.record, what=blocked.what, why=blocked.why, look_at=desk.now + desk.loop.policy.tick)
+
+    def attempts_max(self, step: service.Step, policy: Policy) -> int | None:
+        if isinstance(step, NEVER_GIVEN_UP) or only_writes(step):
+            return None
+        return policy.step_attempts_max
+
+
+def only_writes(step: service.Step) -> bool:
+    """Tell whether the step only writes the record."""
+    return not isinstance(step, service.CreateEndpoint | service.CreateDeployment | service.SmokeTest | service.SetTraffic)
+
+
+def idle_window(policy: Policy, now: datetime) -> tuple[datetime, datetime]:
+    """Return start and end of the newest window whose points must have appeared, on whole grains of the metrics."""
+    grain = policy.metric_grain
+    end = now - policy.metric_lag
+    end -= timedelta(seconds=end.timestamp() % grain.total_seconds())
+    return end - policy.idle_after, end
+
+
+def _create_endpoint(desk: Desk[service.Service], _: service.CreateEndpoint) -> Outcome[service.Service]:
+    desk.save(desk.change(endpoint_asked_at=desk.now, stage=service.Stage.DEPLOYING, reason="", next_action=""))
+    desk.loop.ports.endpoints.create_endpoint(desk.record.endpoint, tags=desk.record.tags)
+    return _soon(desk, desk.record, "endpoint_asked", desk.record.endpoint)
+
+
+def _delete_endpoint(desk: Desk[service.Service], step: service.DeleteEndpoint) -> Outcome[service.Service]:
+    """Write the rest of the name first: from here on nobody creates it before a stalled delete could have landed."""
+    failures = desk.record.endpoint_failures + (desk.record.candidate is not None)
+    rest_until = desk.now + desk.loop.policy.endpoint_rest
+    desk.save(desk.change(deleting_endpoint=True, rest_until=rest_until, endpoint_failures=failures))
+    desk.loop.ports.endpoints.delete_endpoint(desk.record.endpoint)
+    return _soon(desk, desk.record, "endpoint_delete_asked", step.reason)
+
+
+def _endpoint_gone(desk: Desk[service.Service], _: service.EndpointGone) -> Outcome[service.Service]:
+    gone = desk.change(
+        deleting_endpoint=False,
+        rest_until=desk.now + desk.loop.policy.endpoint_rest,
+        endpoint_asked_at=None,
+        scoring_uri="",
+        deployments=(),
+        stage=service.Stage.DEPLOYING if desk.record.candidate else service.Stage.TORN_DOWN,
+    )
+    return Outcome(record=gone, what="endpoint_gone", why=f"{desk.record.endpoint} costs nothing more.")
+
+
+def _reserve(desk: Desk[service.Service], step: service.ReserveDeployment) -> Outcome[service.Service]:
+    number, candidate = desk.record.deployments_made + 1, step.candidate
+    deployment = service.Deployment(
+        name=names.deployment(number, candidate.training),
+        tuning=candidate.tuning,
+        training=candidate.training,
+        model=candidate.model,
+        model_version=candidate.model_version,
+        sample=candidate.sample,
+        asked_at=desk.now,
+    )
+    reserved = desk.change(
+        deployments_made=number, deployments=(*desk.record.deployments, deployment), stage=service.Stage.DEPLOYING, reason=""
+    )
+    return Outcome(record=reserved, what="deployment_named", why=deployment.name)
+
+
+def _create_deployment(desk: Desk[service.Service], step: service.CreateDeployment) -> Outcome[service.Service]:
+    tags = {**desk.record.tags, names.TRAINING_TAG: step.deployment.training, names.TUNING_TAG: step.deployment.tuning}
+    desk.loop.ports.endpoints.create_deployment(desk.record.endpoint, step.deployment, tags=tags)
+    return _soon(desk, desk.record, "deployment_asked", step.deployment.name)
+
+
+def _smoke_test(desk: Desk[service.Service], step: service.SmokeTest) -> Outcome[service.Service]:
+    """Ask one held-out question; our own request is counted before it is sent, question and answer stay in the container."""
+    record, ports, name = desk.record, desk.loop.ports, step.deployment.name
+    own = (*record.own_requests, desk.now)[-service.OWN_REQUESTS_KEPT_MAX :]
+    desk.save(desk.change(own_requests=own, stage=service.Stage.TESTING, scoring_uri=step.scoring_uri))
+    sample = _sample(ports.datasets.read(step.deployment.sample))
+    try:
+        reply = ports.endpoints.ask(record.endpoint, step.scoring_uri, deployment=name, body=smoke.request(sample["messages"]))
+    except errors.TuneloopError as error:
+        return _smoke_failed(desk, name, str(error))
+    answer = smoke.answer_in(reply)
+    if not answer:
+        return _smoke_failed(desk, name, "it answered without a text.")
+    path = names.smoke_path(record.owner, record.text, name)
+    ports.datasets.write(path, {"question": sample["messages"][-1]["content"], "answer": answer, "reference": sample["reference"]})
+    passed = desk.change(deployments=_with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=True)), reason="")
+    return Outcome(record=passed, what="smoke_passed", why=f"{name} answered with {len(answer)} characters.")
+
+
+def _smoke_failed(desk: Desk[service.Service], name: str, sentence: str) -> Outcome[service.Service]:
+    if desk.record.attempts < desk.loop.policy.smoke_attempts_max:
+        raise errors.TryLater(f"{name} gave no answer: {sentence}")
+    failed = desk.change(deployments=_with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=False)), reason=sentence)
+    return Outcome(record=failed, what="smoke_failed", why=f"{name}: {sentence}")
+
+
+def _sample(document: Any) -> dict[str, Any]:
+    samples = document.get("samples") if isinstance(document, dict) else None
+    if not samples:
+        raise errors.Stop("The held-out questions of this dataset are gone.", next_action="Upload the file again under another name.")
+    first: dict[str, Any] = samples[0]
+    return first
+
+
+def _set_traffic(desk: Desk[service.Service], step: service.SetTraffic) -> Outcome[service.Service]:
+    desk.loop.ports.endpoints.set_traffic(desk.record.endpoint, step.traffic)
+    shares = ", ".join(f"{name} {share} %" for name, share in step.traffic.items()) or "none"
+    return _soon(desk, desk.record, "traffic_asked", f"Traffic: {shares}. {step.why}")
+
+
+def _promote(desk: Desk[service.Service], step: service.Promote) -> Outcome[service.Service]:
+    record = desk.record
+    deployments = tuple(
+        msgspec.structs.replace(d, live_at=desk.now) if d.name == step.deployment else msgspec.structs.replace(d, retiring=True)
+        for d in record.deployments
+    )
+    live = next(d for d in deployments if d.name == step.deployment)
+    promoted = desk.change(
+        deployments=deployments,
+        served=live.tuning,
+        stage=service.Stage.LIVE,
+        idle=service.IdleClock(),
+        asleep_since=None,
+        endpoint_failures=0,
+        reason="",
+        next_action="",
+    )
+    return Outcome(record=promoted, what="live", why=f"{step.deployment} has the traffic of {record.endpoint}.")
+
+
+def _give_up(desk: Desk[service.Service], step: service.GiveUp, next_action: str = UPLOAD_BETTER) -> Outcome[service.Service]:
+    record = desk.record
+    deployment = record.deployment_for(step.tuning)
+    tail = ""
+    if deployment:
+        try:
+            tail = desk.loop.ports.endpoints.log_tail(record.endpoint, deployment.name)
+        except errors.TuneloopError:
+            tail = ""  # the reason stands without it
+    reason = f"{step.reason} {tail}".strip()[-2000:] if not tail else f"{step.reason} Its log ends: {tail[-1000:]}"
+    candidates = tuple(msgspec.structs.replace(c, failure=reason) if c.tuning == step.tuning else c for c in record.candidates)
+    deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.tuning == step.tuning else d for d in record.deployments)
+    given_up = desk.change(candidates=candidates, deployments=deployments, reason=reason, next_action=next_action)
+    given_up = msgspec.structs.replace(given_up, stage=service.Stage.LIVE if given_up.live else service.Stage.FALLING_ASLEEP)
+    return Outcome(record=given_up, what="candidate_given_up", why=reason)
+
+
+def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployment) -> Outcome[service.Service]:
+    desk.loop.ports.endpoints.delete_deployment(desk.record.endpoint, step.name)
+    return _soon(desk, desk.record, "deployment_delete_asked", step.name)
+
+
+def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:
+    left = tuple(d for d in desk.record.deployments if d.name != step.name)
+    return Outcome(record=desk.change(deployments=left), what="deployment_gone", why=f"{step.name} costs nothing more.")
+
+
+def _write_idle_clock(desk: Desk[service.Service], step: service.WriteIdleClock) -> Outcome[service.Service]:
+    quiet = step.stage == desk.record.stage and (step.clock.unknown_since is None) == (desk.record.idle.unknown_since is None)
+    record = desk.change(idle=step.clock, stage=step.stage)
+    return Outcome(record=record, what=f"seen_{step.stage.value}", why=step.why, look_at=step.until, quiet=quiet)
+
+
+def _retire(desk: Desk[service.Service], step: service.Retire) -> Outcome[service.Service]:
+    deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.name in step.names else d for d in desk.record.deployments)
+    retired = desk.change(deployments=deployments, idle=service.IdleClock(used_at=desk.record.idle.used_at))
+    if retired.live is None and retired.candidate is None:
+        retired = msgspec.structs.replace(retired, stage=service.Stage.FALLING_ASLEEP)
+    return Outcome(record=retired, what="retiring", why=f"{', '.join(step.names)}: {step.why}")
+
+
+def _adopt(desk: Desk[service.Service], step: service.Adopt) -> Outcome[service.Service]:
+    late = service.Deployment(
+        name=step.name, tuning="", training="", model="", model_version="", sample="", asked_at=desk.now, retiring=True
+    )
+    adopted = desk.change(deployments=(*desk.record.deployments, late))
+    return Outcome(record=adopted, what="late_deployment_found", why=f"{step.name} will be deleted.")
+
+
+def _fall_asleep(desk: Desk[service.Service], _: service.FallAsleep) -> Outcome[service.Service]:
+    asleep = desk.change(asleep_since=desk.now, stage=service.Stage.ASLEEP, idle=service.IdleClock(used_at=desk.record.idle.used_at))
+    kept = desk.loop.policy.endpoint_kept_for
+    return Outcome(record=asleep, what="asleep", why=f"No deployment is left, nothing is billed; the address is kept for {kept}.")
+
+
+def _block(desk: Desk[service.Service], step: service.Block) -> Outcome[service.Service]:
+    blocked = desk.change(stage=service.Stage.BLOCKED, reason=step.reason, next_action=step.next_action)
+    return Outcome(record=blocked, what="blocked", why=step.reason)
+
+
+def _soon(desk: Desk[service.Service], record: service.Service, what: str, why: str) -> Outcome[service.Service]:
+    """What was asked for takes a while: look again after the usual time."""
+    return Outcome(record=record, what=what, why=why, look_at=desk.now + desk.loop.policy.look_every)
+
+
+def _with(record: service.Service, name: str, change: Callable[[service.Deployment], service.Deployment]) -> tuple[service.Deployment, ...]:
+    return tuple(change(d) if d.name == name else d for d in record.deployments)
+
+
+_HANDS: dict[type, Callable[[Desk[service.Service], Any], Outcome[service.Service]]] = {
+    service.CreateEndpoint: _create_endpoint,
+    service.DeleteEndpoint: _delete_endpoint,
+    service.EndpointGone: _endpoint_gone,
+    service.ReserveDeployment: _reserve,
+    service.CreateDeployment: _create_deployment,
+    service.SmokeTest: _smoke_test,
+    service.SetTraffic: _set_traffic,
+    service.Promote: _promote,
+    service.GiveUp: _give_up,
+    service.DeleteDeployment: _delete_deployment,
+    service.ForgetDeployment: _forget_deployment,
+    service.WriteIdleClock: _write_idle_clock,
+    service.Retire: _retire,
+    service.Adopt: _adopt,
+    service.FallAsleep: _fall_asleep,
+    service.Block: _block,
+}

@@ -1,0 +1,59 @@
+"""
+What the timers do: find what was lost, and look at the whole fleet.
+
+A tick costs what is alive plus listing pages: no call for a record that has ended. With every event and message lost,
+the timers alone bring each upload to its end.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from shared import errors
+from shared.domain import fleet, tuning
+from shared.domain.record import Kind
+from shared.domain.service import IdleClock, Service
+from shared.domain.upload import checked_path, is_dataset
+from shared.reconcile import turn
+from shared.reconcile.tunings import read, update
+
+log = logging.getLogger("tuneloop.timers")
+
+
+def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
+    """Renew the promises that were missed, and open the uploads that nobody reported."""
+    for key in loop.ports.ledger.active():
+        if turn.renew_promise(loop, key, lives.by_kind[key.kind].record_type, who=who):
+            log.warning("%s was overdue and is looked at again.", key, extra={"action": "promise_renewed"})
+    known = set(loop.ports.ledger.ids(Kind.TUNING))
+    owner = loop.ports.ledger.owner()
+    for upload in loop.ports.datasets.uploads():
+        if upload.id in known or not is_dataset(upload.path):
+            continue
+        try:
+            checked_path(upload.path)
+        except errors.Rejected:
+            continue
+        record = tuning.opened(upload, owner=owner, now=loop.clock())
+        if turn.opened(loop, record, who=who, why=f"{upload.path}, {upload.size} bytes; no event told of it"):
+            log.warning("Nobody reported tuning %s; opened now.", record.id, extra={"action": "upload_found"})
+
+
+def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
+    """Give permits to the services that may be let go in this tick; the turns carry them out after one more look."""
+    services = [s for key in loop.ports.ledger.active() if key.kind is Kind.SERVICE and (s := read(loop, key, Service))]
+    for permit in fleet.choose_deletions(services, loop.policy, loop.clock()):
+        service = next(s for s in services if s.id == permit.service)
+        update(loop, service.key, Service, lambda found, permit=permit: _permitted(found, permit))  # type: ignore[misc]
+        loop.ports.turns.ring(service.key, who=who)
+        log.info("%s may be put to sleep.", service.key, extra={"action": "permit_given"})
+
+
+def _permitted(found: Service, permit: fleet.Permit) -> Service:
+    """Return the record with the permit, unless it was seen in use since the fleet was read."""
+    if found.idle.marked_at is None:
+        return found
+    clock: IdleClock = msgspec.structs.replace(found.idle, permit=permit.deployments)
+    return msgspec.structs.replace(found, idle=clock)

@@ -1,0 +1,72 @@
+"""A training's hands: how its world is read and its steps are done. What to do stands in `shared.domain.training`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared import errors
+from shared.domain import training
+from shared.domain.policy import Policy
+from shared.domain.record import Key, Kind
+from shared.reconcile.turn import Desk, Loop, Outcome
+
+
+class TrainingLife:
+    """Reads and acts for trainings."""
+
+    record_type = training.Training
+
+    def observe(self, record: training.Training, loop: Loop) -> training.World:
+        if record.job_number == 0:
+            return training.World()
+        trainings = loop.ports.trainings
+        job = trainings.job(record.job)
+        if job is None:
+            return training.World()
+        completed = job.status.lower() == training.JOB_COMPLETED
+        return training.World(
+            job=job,
+            model_registered=completed and trainings.registered(record.model, record.id),
+            metrics=trainings.metrics(record.job),
+        )
+
+    def decide(self, record: training.Training, world: training.World, policy: Policy, now: datetime) -> training.Step:
+        return training.decide(record, world, policy, now)
+
+    def act(self, step: training.Step, desk: Desk[training.Training]) -> Outcome[training.Training]:
+        record, trainings = desk.record, desk.loop.ports.trainings
+        match step:
+            case training.RaiseNumber():
+                raised = desk.change(job_number=record.job_number + 1, submitted_at=None, job_status="")
+                return Outcome(record=raised, what="job_numbered", why=raised.job)
+            case training.Submit(job=job):
+                trainings.submit(job, recipe=record.recipe, uris=record.uris, tags=record.tags)
+                submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=desk.now)
+                return Outcome(record=submitted, what="job_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
+            case training.Cancel(job=job, reason=reason):
+                desk.save(desk.change(cancel_requested=True, reason=reason))
+                trainings.cancel(job)
+                return Outcome(record=desk.record, what="job_cancelled", why=reason, look_at=desk.now + desk.loop.policy.look_every)
+            case training.Register(job=job):
+                trainings.register(record.model, record.id, job=job, tags=record.tags)
+                metrics = trainings.metrics(job)
+                trained = desk.change(stage=training.Stage.TRAINED, metrics=metrics, job_status="Completed")
+                return Outcome(record=trained, what="model_registered", why=f"{record.model}, version {record.id}.")
+            case training.Note(status=status, metrics=metrics, until=until):
+                noted = desk.change(job_status=status, metrics=metrics)
+                return Outcome(record=noted, what="job_status", why=status, look_at=until, quiet=status == record.job_status)
+            case training.Finish():
+                return self._ended(desk, step)
+            case _:
+                raise AssertionError(f"{step} is no effect")
+
+    def stop(self, desk: Desk[training.Training], error: errors.Stop) -> Outcome[training.Training]:
+        return self._ended(desk, training.Finish(stage=training.Stage.STOPPED, reason=str(error), next_action=error.next_action))
+
+    def attempts_max(self, step: training.Step, policy: Policy) -> int | None:
+        return None if isinstance(step, training.Finish | training.Note | training.Cancel) else policy.step_attempts_max
+
+    def _ended(self, desk: Desk[training.Training], step: training.Finish) -> Outcome[training.Training]:
+        ring = tuple(Key(kind=Kind.TUNING, id=tuning) for tuning in desk.record.tunings)
+        ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action)
+        return Outcome(record=ended, what=step.stage.value, why=step.reason, ring=ring)

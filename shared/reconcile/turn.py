@@ -1,0 +1,271 @@
+"""
+One turn for one record, by whoever holds its promise.
+
+A record promises one next look (`next_look_at`), written by compare-and-set; one message carries that promise. Only its
+holder acts, so a record has at most one chain of turns and nobody works on a step twice at once unless a worker died. A
+doorbell only moves the promise to now. A message whose promise was replaced is dropped. A lost message leaves an overdue
+promise, which the timer renews.
+
+Attempts are written before the work of a step; at the limit the record stops with a reason, except that deleting what
+costs money is never given up. What fails on the way is written down as well: no exception of a step leaves this module,
+only a ledger or queue that cannot be reached does, and then the host tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from shared import errors
+from shared.domain import record as records
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.record import Header, Key
+from shared.ports import Change, Ports, Stored
+
+log = logging.getLogger("tuneloop.turn")
+
+PROMISE_AHEAD_MAX = timedelta(hours=1)  # a message may hide for 7 days; looking hourly costs little and heals drift
+
+R = TypeVar("R", bound=Header)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """What every turn needs: the outside, the limits, the time, a place for temporary files."""
+
+    ports: Ports
+    policy: Policy
+    clock: Callable[[], datetime]  # timezone-aware, UTC
+    workdir: Path
+    serving_instance_type: str = ""
+    experiment_name: str = "tuneloop"
+
+
+@dataclass(kw_only=True)
+class Desk(Generic[R]):
+    """One record while a turn is at it: what was read, and the only way to write it."""
+
+    loop: Loop
+    who: str
+    record: R
+    stored: Stored
+
+    @property
+    def now(self) -> datetime:
+        return self.loop.clock()
+
+    def save(self, record: R) -> None:
+        """Write the record over the version that was read; fields that this version of the app does not know are kept."""
+        body = {**self.stored.body, **_body(record)}
+        version = self.loop.ports.ledger.replace(record.key, body, self.stored.version)
+        self.record, self.stored = record, Stored(body=body, version=version)
+
+    def change(self, **fields: Any) -> R:
+        """Return the record with other fields; nothing is written."""
+        return msgspec.structs.replace(self.record, **fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Generic[R]):
+    """What a step came to: the record to write, a line for its history, and whom to ring."""
+
+    record: R
+    what: str
+    why: str = ""
+    ring: tuple[Key, ...] = ()
+    look_at: datetime | None = None  # None: at once
+    quiet: bool = False  # True: nothing for the history, and nobody is told
+
+
+class Life(Protocol[R]):
+    """How one kind of record is observed, decided and acted for."""
+
+    def observe(self, record: R, loop: Loop) -> Any: ...
+
+    def decide(self, record: R, world: Any, policy: Policy, now: datetime) -> Any: ...
+
+    def act(self, step: Any, desk: Desk[R]) -> Outcome[R]: ...
+
+    def stop(self, desk: Desk[R], error: errors.Stop) -> Outcome[R]:
+        """Return how the record ends, or goes on without the thing that cannot be done."""
+        ...
+
+    def attempts_max(self, step: Any, policy: Policy) -> int | None:
+        """Return how often a step may be tried, None for one that is never given up."""
+        ...
+
+    record_type: type[R]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lives:
+    by_kind: Mapping[records.Kind, Life[Any]] = field(default_factory=dict)
+
+
+def opened(loop: Loop, record: Header, *, who: str, why: str) -> bool:
+    """Create a record with its first promise and ring; False if it was there already (then it is only rung)."""
+    now = loop.clock()
+    record = msgspec.structs.replace(record, next_look_at=now)
+    record = records.noted(record, at=now, who=who, what="opened", why=why)
+    if not loop.ports.ledger.create(record.key, _body(record)):
+        return False
+    loop.ports.turns.ring(record.key, who=who, promised=now)
+    return True
+
+
+def bring_forward(loop: Loop, key: Key, record_type: type[Header], *, who: str) -> None:
+    """Answer a doorbell: move the record's promised look to now, unless it is due or somebody is at work."""
+    stored = loop.ports.ledger.read(key)
+    if stored is None:
+        log.info("%s is not known here.", key, extra={"action": "unknown_record"})
+        return
+    record = msgspec.convert(stored.body, record_type)
+    now = loop.clock()
+    if not records.may_be_brought_forward(record, lease=loop.policy.lease, now=now):
+        return
+    _promise_now(loop, record, stored, who=who, now=now)
+
+
+def renew_promise(loop: Loop, key: Key, record_type: type[Header], *, who: str) -> bool:
+    """Take up a record whose promised look was missed; True if it was overdue."""
+    stored = loop.ports.ledger.read(key)
+    if stored is None:
+        return False
+    record = msgspec.convert(stored.body, record_type)
+    now = loop.clock()
+    if not records.is_overdue(record, tick=loop.policy.tick, lease=loop.policy.lease, now=now):
+        return False
+    _promise_now(loop, record, stored, who=who, now=now)
+    return True
+
+
+def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | None) -> None:
+    """Take one turn. `promised`: the promise that the message carries; None for a doorbell."""
+    life = lives.by_kind[key.kind]
+    if promised is None:
+        bring_forward(loop, key, life.record_type, who=who)
+        return
+    stored = loop.ports.ledger.read(key)
+    if stored is None:
+        log.info("%s is not known here.", key, extra={"action": "unknown_record"})
+        return
+    record = msgspec.convert(stored.body, life.record_type)
+    if record.next_look_at != promised:
+        return
+    desk = Desk(loop=loop, who=who, record=record, stored=stored)
+    try:
+        _look(desk, life)
+    except errors.LostRace:
+        log.info("%s was written by somebody else meanwhile.", key, extra={"action": "lost_race"})
+
+
+def _look(desk: Desk[Any], life: Life[Any]) -> None:
+    """Observe, decide, and do the one thing; a world that cannot be observed is looked at again later."""
+    loop = desk.loop
+    try:
+        world = life.observe(desk.record, loop)
+    except errors.TuneloopError as error:
+        after = getattr(error, "after", None) or loop.policy.back_off(2)
+        _wait(desk, Wait(until=desk.now + after, why=f"The world could not be read: {error}"))
+        return
+    except Exception as error:
+        log.exception("Observing %s failed.", desk.record.key, extra={"action": "observe_failed"})
+        _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=f"The world could not be read ({type(error).__name__})."))
+        return
+    step = life.decide(desk.record, world, loop.policy, desk.now)
+    if isinstance(step, Wait):
+        _wait(desk, step)
+    elif isinstance(step, Rest):
+        _rest(desk)
+    else:
+        _finish(desk, _tried(desk, life, step))
+
+
+def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
+    """Write the attempt down, do the step, and return what it came to; failures become outcomes too."""
+    name, policy = type(step).__name__, desk.loop.policy
+    limit = life.attempts_max(step, policy)
+    if limit is not None and desk.record.attempt_of == name and desk.record.attempts >= limit:
+        reason = desk.record.reason or "its worker died each time."
+        exhausted = errors.Stop(f"{name} failed {limit} times: {reason}", next_action="Mend the cause, then upload the file again.")
+        return _settled(life.stop(desk, exhausted))
+    desk.save(records.attempted(desk.record, name, now=desk.now))
+    try:
+        return _settled(life.act(step, desk))
+    except errors.LostRace:
+        raise
+    except errors.Stop as error:
+        return _settled(life.stop(desk, error))
+    except errors.TuneloopError as error:
+        return _again(desk, name, str(error), after=getattr(error, "after", None))
+    except Exception as error:
+        log.exception("%s for %s failed.", name, desk.record.key, extra={"action": "step_failed"})
+        return _again(desk, name, f"unexpected {type(error).__name__}, see the app's log.", after=None)
+
+
+def _settled(outcome: Outcome[Any]) -> Outcome[Any]:
+    return replace(outcome, record=records.settled(outcome.record))
+
+
+def _again(desk: Desk[Any], name: str, sentence: str, *, after: timedelta | None) -> Outcome[Any]:
+    wait = after or desk.loop.policy.back_off(desk.record.attempts)
+    record = desk.change(reason=f"{name}: {sentence}"[: records.REASON_LENGTH_MAX], attempt_began_at=None)
+    return Outcome(record=record, what="step_failed", why=f"{name}, attempt {desk.record.attempts}: {sentence}", look_at=desk.now + wait)
+
+
+def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
+    """Write what a step came to with the next promise, then tell and ring; a crash in between is healed by the timer."""
+    now = desk.now
+    look_at = min(outcome.look_at or now, now + PROMISE_AHEAD_MAX)
+    record = msgspec.structs.replace(outcome.record, next_look_at=look_at)
+    if not outcome.quiet:
+        record = records.noted(record, at=now, who=desk.who, what=outcome.what, why=outcome.why)
+    desk.save(record)
+    ports = desk.loop.ports
+    ports.turns.ring(record.key, who="turn", promised=look_at, delay=max(look_at - now, timedelta(0)))
+    for key in outcome.ring:
+        ports.turns.ring(key, who=f"{record.kind.value} {record.id}")
+    if not outcome.quiet:
+        log.info("%s %s: %s %s", record.key, record.stage, outcome.what, outcome.why, extra={"action": outcome.what})
+        ports.announcer.announce(
+            Change(key=record.key, stage=record.stage, what=outcome.what, why=outcome.why, next_action=record.next_action)
+        )
+
+
+def _wait(desk: Desk[Any], step: Wait) -> None:
+    now = desk.now
+    until = min(step.until, now + PROMISE_AHEAD_MAX)
+    desk.save(desk.change(next_look_at=until, attempt_began_at=None))
+    desk.loop.ports.turns.ring(desk.record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))
+    log.debug("%s waits: %s", desk.record.key, step.why, extra={"action": "waits"})
+
+
+def _rest(desk: Desk[Any]) -> None:
+    """Let the record rest; if it was written while its marker was removed, it is alive again."""
+    ledger, key = desk.loop.ports.ledger, desk.record.key
+    desk.save(desk.change(next_look_at=None, attempt_began_at=None))
+    ledger.deactivate(key)
+    newest = ledger.read(key)
+    if newest is not None and newest.version != desk.stored.version:
+        ledger.activate(key)
+
+
+def _promise_now(loop: Loop, record: Header, stored: Stored, *, who: str, now: datetime) -> None:
+    body = {**stored.body, **_body(msgspec.structs.replace(record, next_look_at=now))}
+    try:
+        loop.ports.ledger.replace(record.key, body, stored.version)
+    except errors.LostRace:
+        return
+    loop.ports.turns.ring(record.key, who=who, promised=now)
+
+
+def _body(record: Header) -> dict[str, Any]:
+    body = msgspec.to_builtins(record)
+    assert isinstance(body, dict)
+    return body

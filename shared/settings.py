@@ -1,0 +1,203 @@
+"""
+Every setting of the app, typed, in one place, read once, with all faults named at once.
+
+The names are the app settings of the Functions app. Connections follow the Functions convention: a plain value is a
+connection string, `<NAME>__blobServiceUri` and `<NAME>__queueServiceUri` mean identity. `python -m shared.settings`
+prints the table that stands in docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from shared.domain.policy import Policy
+from shared.errors import WrongSettings
+
+FUNCTION_TIMEOUT_MARGIN = timedelta(minutes=2)  # connection and read time limits of one call, and clock skew
+HOST_JSON = Path(__file__).resolve().parent.parent / "host.json"
+DURATION = re.compile(r"(?:(?P<days>\d+)\.)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(?:\.\d+)?)")
+
+
+def _duration(value: object) -> timedelta:
+    """Read [days.]hours:minutes:seconds, the form of host.json."""
+    if isinstance(value, timedelta):
+        return value
+    match = DURATION.fullmatch(str(value))
+    if not match:
+        raise ValueError("write it as HH:MM:SS or days.HH:MM:SS, for example 02:00:00 or 7.00:00:00")
+    return timedelta(**{unit: float(number or 0) for unit, number in match.groupdict().items()})
+
+
+def _above_zero(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("it must be above zero")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_above_zero)]
+ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$")]
+ResourceName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._()-]*$")]
+
+
+class Connection(BaseModel):
+    """Where a storage account is: a connection string, or service addresses that are used with identity."""
+
+    connection_string: str | None = None
+    blob_service_uri: str | None = None
+    queue_service_uri: str | None = None
+
+
+class Settings(BaseModel):
+    """The app's settings. A field without a default must be set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    DATASETS_CONTAINER: ContainerName = Field("datasets", description="container that owners upload to")
+    PREPARED_CONTAINER: ContainerName = Field("prepared", description="container of split data, reports and smoke answers")
+    LEDGER_CONTAINER: ContainerName = Field("ledger", description="container of the records")
+    PREPARED_DATASTORE: ResourceName = Field("tuneloop_prepared", description="Azure ML datastore over PREPARED_CONTAINER")
+    TURNS_QUEUE: ContainerName = Field("turns", description="queue of turns, on the storage account of AzureWebJobsStorage")
+
+    AZURE_SUBSCRIPTION_ID: ResourceName = Field(description="subscription of the Azure ML workspace")
+    AZURE_RESOURCE_GROUP: ResourceName = Field(description="resource group of the Azure ML workspace")
+    AZUREML_WORKSPACE: ResourceName = Field(description="Azure ML workspace")
+    AZUREML_REGISTRY: ResourceName = Field("azureml", description="registry of the component and the base model")
+
+    FINETUNE_COMPONENT: ResourceName = Field("chat_completion_pipeline", description="registry component that fine-tunes")
+    FINETUNE_COMPONENT_VERSION: str = Field("", description="its version; empty: the newest at the time of the upload")
+    BASE_MODEL: ResourceName = Field("Phi-3-mini-4k-instruct", description="registry model that is fine-tuned")
+    BASE_MODEL_VERSION: str = Field("", description="its version; empty: the newest at the time of the upload")
+    COMPUTE: str = Field("", description="compute cluster of the job; empty: serverless compute of FINETUNE_INSTANCE_TYPE")
+    FINETUNE_INSTANCE_TYPE: str = Field("Standard_NC24ads_A100_v4", description="VM size of serverless fine-tuning")
+    SERVING_INSTANCE_TYPE: str = Field("Standard_NC24ads_A100_v4", description="VM size of a deployment")
+    ENDPOINT_AUTH: Literal["aad_token", "key"] = Field("aad_token", description="how callers of an endpoint prove who they are")
+    EXPERIMENT_NAME: ResourceName = Field("tuneloop", description="Azure ML experiment of the jobs")
+
+    LOOK_EVERY: PositiveDuration = Field(timedelta(minutes=1), description="time between two looks at what Azure is busy with")
+    TICK: PositiveDuration = Field(timedelta(minutes=5), description="period of LOOK_AGAIN_SCHEDULE; a look missed by more is repaired")
+    JOB_DEADLINE: PositiveDuration = Field(timedelta(hours=24), description="a job that is not done by then is canceled")
+    DEPLOYMENT_DEADLINE: PositiveDuration = Field(timedelta(hours=2), description="a deployment that is not ready by then is given up")
+    JOB_ATTEMPTS_MAX: int = Field(1, ge=1, le=5, description="paid jobs for one training without a person's word")
+    STEP_ATTEMPTS_MAX: int = Field(5, ge=1, le=50, description="tries of one step before a record stops with a reason")
+
+    IDLE_AFTER: PositiveDuration = Field(timedelta(hours=2), description="without a request for so long, an endpoint is idle")
+    IDLE_GRACE: Duration = Field(timedelta(minutes=30), description="time between marking an idle endpoint and deleting its deployments")
+    ENDPOINT_KEPT_FOR: Duration = Field(timedelta(days=7), description="time that a sleeping endpoint keeps its address; 00:00:00: none")
+    DELETIONS_PER_TICK_MAX: int = Field(2, ge=0, description="services that one tick may put to sleep, a quarter of the live ones at most")
+    TEAR_DOWN_DRY_RUN: bool = Field(False, description="mark idle endpoints but delete nothing")
+    METRIC_GRAIN: PositiveDuration = Field(timedelta(minutes=1), description="width of one Azure Monitor point")
+    METRIC_LAG: Duration = Field(timedelta(minutes=5), description="how late an Azure Monitor point may appear (an assumption)")
+
+    LOOK_AGAIN_SCHEDULE: str = Field("0 */5 * * * *", description="NCRONTAB of the repairing timer")
+    TEAR_DOWN_SCHEDULE: str = Field("0 */5 * * * *", description="NCRONTAB of the tear-down timer")
+    TUNELOOP_LOCAL: bool = Field(False, description="local mode: every address must be on this machine, real Azure hosts are refused")
+
+    def policy(self, *, function_timeout: timedelta) -> Policy:
+        """Return what decisions may depend on; resting times follow from how long a function may run."""
+        longest = function_timeout + FUNCTION_TIMEOUT_MARGIN
+        return Policy(
+            look_every=self.LOOK_EVERY,
+            tick=self.TICK,
+            step_attempts_max=self.STEP_ATTEMPTS_MAX,
+            job_attempts_max=self.JOB_ATTEMPTS_MAX,
+            job_deadline=self.JOB_DEADLINE,
+            deployment_deadline=self.DEPLOYMENT_DEADLINE,
+            idle_after=self.IDLE_AFTER,
+            idle_grace=self.IDLE_GRACE,
+            endpoint_kept_for=self.ENDPOINT_KEPT_FOR,
+            metric_grain=self.METRIC_GRAIN,
+            metric_lag=self.METRIC_LAG,
+            lease=longest,
+            endpoint_rest=longest,
+            deletions_per_tick_max=self.DELETIONS_PER_TICK_MAX,
+            deletions_dry_run=self.TEAR_DOWN_DRY_RUN,
+        )
+
+    @property
+    def workspace_id(self) -> str:
+        return (
+            f"/subscriptions/{self.AZURE_SUBSCRIPTION_ID}/resourceGroups/{self.AZURE_RESOURCE_GROUP}"
+            f"/providers/Microsoft.MachineLearningServices/workspaces/{self.AZUREML_WORKSPACE}"
+        )
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of this environment; raise WrongSettings with a sentence for every fault."""
+    names = Settings.model_fields.keys()
+    values: dict[str, Any] = {name: environment[name] for name in names if environment.get(name, "") != ""}
+    faults = []
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        faults = [_sentence(fault["loc"], fault["msg"], fault.get("input")) for fault in error.errors()]
+    else:
+        faults = _together(settings)
+        if not faults:
+            return settings
+    raise WrongSettings("\n".join(["These app settings are wrong:", *(f"  {fault}" for fault in faults)]))
+
+
+def connection(environment: Mapping[str, str], name: str) -> Connection:
+    """Return the connection of this name, by the Functions convention; raise WrongSettings if there is none."""
+    if environment.get(name):
+        return Connection(connection_string=environment[name])
+    account = environment.get(f"{name}__accountName")
+    blob = environment.get(f"{name}__blobServiceUri") or environment.get(f"{name}__serviceUri")
+    queue = environment.get(f"{name}__queueServiceUri")
+    if account:
+        blob = blob or f"https://{account}.blob.core.windows.net"
+        queue = queue or f"https://{account}.queue.core.windows.net"
+    if not blob:
+        raise WrongSettings(f"{name} is not set: give a connection string, or {name}__blobServiceUri and {name}__queueServiceUri.")
+    return Connection(blob_service_uri=blob, queue_service_uri=queue)
+
+
+def function_timeout(host_json: Path = HOST_JSON) -> timedelta:
+    """Return host.json's functionTimeout; raise WrongSettings when it is missing or unlimited, since rests are made from it."""
+    value = json.loads(host_json.read_text("utf-8")).get("functionTimeout")
+    try:
+        return _duration(value)
+    except ValueError as error:
+        raise WrongSettings(f"host.json: functionTimeout is {value!r}; {error}. It must be finite.") from None
+
+
+def _together(settings: Settings) -> list[str]:
+    """Return the faults that only show when several settings are read together."""
+    if settings.IDLE_AFTER < settings.METRIC_GRAIN:
+        return [f"IDLE_AFTER is {settings.IDLE_AFTER}; it must be at least METRIC_GRAIN ({settings.METRIC_GRAIN})."]
+    return []
+
+
+def _sentence(where: tuple[int | str, ...], message: str, value: object) -> str:
+    name = ".".join(str(part) for part in where)
+    text = message.removeprefix("Value error, ")
+    return f"{name} is not set." if text == "Field required" else f"{name} is {value!r}: {text}."
+
+
+def table() -> str:
+    """Return the settings as a Markdown table: name, default, meaning."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "(must be set)" if field.is_required() else _shown(field.default)
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, timedelta):
+        days, seconds = value.days, value.seconds
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"`{days}.{clock}`" if days else f"`{clock}`"
+    return f"`{value}`" if value != "" else "(empty)"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

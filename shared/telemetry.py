@@ -1,0 +1,17 @@
+"""
+Log lines are a sentence for people and a stable `action` word for machines; the host's handlers carry them away.
+
+Azure's own loggers are kept at WARNING: at INFO they dump every request. No token, key or dataset text is ever logged.
+"""
+
+from __future__ import annotations
+
+import logging
+
+QUIET = ("azure", "urllib3", "httpx", "msal")
+
+
+def set_up() -> None:
+    logging.getLogger("tuneloop").setLevel(logging.INFO)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)

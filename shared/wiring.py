@@ -1,0 +1,74 @@
+"""
+Which adapter stands behind which port, built at the first call and kept for the life of the process.
+
+Nothing here runs at import, because the doors' module is indexed within seconds and must not wait for an SDK.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shared.reconcile.turn import Lives, Loop
+    from shared.settings import Settings
+
+
+@cache
+def settings() -> Settings:
+    """Read the settings of this process; raise WrongSettings that names every fault."""
+    from shared import settings as app_settings
+    from shared import telemetry
+
+    telemetry.set_up()
+    return app_settings.read(os.environ)
+
+
+@cache
+def loop() -> Loop:
+    """Return the loop over Azure's adapters, or over the local cloud's addresses: the code is the same."""
+    from datetime import UTC, datetime
+
+    from shared import settings as app_settings
+    from shared.cloud import announcer, clients, datasets, endpoints, ledger, metrics, storage, trainings, turns
+    from shared.ports import Ports
+    from shared.reconcile.turn import Loop
+
+    chosen, credential = settings(), clients.credential()
+    uploads = storage.Account(app_settings.connection(os.environ, "DATASETS"), credential, local=chosen.TUNELOOP_LOCAL)
+    host = storage.Account(app_settings.connection(os.environ, "AzureWebJobsStorage"), credential, local=chosen.TUNELOOP_LOCAL)
+    return Loop(
+        ports=Ports(
+            ledger=ledger.BlobLedger(uploads.container(chosen.LEDGER_CONTAINER)),
+            datasets=datasets.BlobDatasets(
+                uploads.container(chosen.DATASETS_CONTAINER),
+                uploads.container(chosen.PREPARED_CONTAINER),
+                datastore=chosen.PREPARED_DATASTORE,
+            ),
+            trainings=trainings.AzureMlTrainings(chosen, credential),
+            endpoints=endpoints.AzureMlEndpoints(chosen, credential),
+            metrics=metrics.MonitorMetrics(chosen, credential),
+            turns=turns.QueueTurns(host.queue(chosen.TURNS_QUEUE)),
+            announcer=announcer.LogAnnouncer(),
+        ),
+        policy=chosen.policy(function_timeout=app_settings.function_timeout()),
+        clock=lambda: datetime.now(UTC),
+        workdir=Path(tempfile.gettempdir()),
+        serving_instance_type=chosen.SERVING_INSTANCE_TYPE,
+        experiment_name=chosen.EXPERIMENT_NAME,
+    )
+
+
+@cache
+def lives() -> Lives:
+    from shared.domain.record import Kind
+    from shared.reconcile.services import ServiceLife
+    from shared.reconcile.trainings import TrainingLife
+    from shared.reconcile.tunings import TuningLife
+    from shared.reconcile.turn import Lives
+
+    by_kind: dict[Kind, Any] = {Kind.TUNING: TuningLife(), Kind.TRAINING: TrainingLife(), Kind.SERVICE: ServiceLife()}
+    return Lives(by_kind=by_kind)
