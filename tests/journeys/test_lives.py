@@ -1,0 +1,211 @@
+"""What an owner can rely on from the upload to the last deleted thing, whatever happens in between."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from shared.domain import names, service, training, tuning
+from shared.domain.record import Kind
+from tests.journeys import fakes
+from tests.journeys.stories import Story
+
+HOUR = timedelta(hours=1)
+pytestmark = pytest.mark.light
+
+
+@pytest.fixture
+def story(tmp_path):
+    return Story(tmp_path)
+
+
+def only(story, kind):
+    (found,) = fakes.all_of(story.world, kind)
+    return found
+
+
+def test_an_upload_becomes_a_served_model(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert only(story, Kind.TRAINING).stage == training.Stage.GOOD
+    live = only(story, Kind.SERVICE)
+    assert live.stage == service.Stage.LIVE
+    assert story.world.endpoints[live.endpoint]["traffic"] == {live.live.name: 100}
+
+
+def test_an_unused_service_falls_asleep_and_is_torn_down_and_bills_nothing_more(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(8 * HOUR)
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.TORN_DOWN
+    assert story.world.endpoints == {}
+    assert story.world.active == set()
+    assert story.world.queue == []
+
+
+def test_a_service_that_is_asked_something_every_half_hour_stays(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+    name = only(story, Kind.SERVICE).endpoint
+    for _ in range(12):
+        story.world.requests.append((name, story.world.now))
+        story.run(HOUR / 2)
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+    assert story.world.effects["deployment_deleted"] == 0
+
+
+def test_while_the_metrics_are_out_nothing_is_deleted(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.world.metrics_out = True
+    story.run(8 * HOUR)
+
+    found = only(story, Kind.SERVICE)
+    assert found.stage == service.Stage.LIVE
+    assert found.idle.unknown_since is not None
+    assert story.world.effects["deployment_deleted"] == 0
+
+
+def test_both_doors_and_five_repeats_pay_for_one_job(story):
+    story.uploaded("support-bot/2026-11.jsonl", doors_ring=7)
+    story.run(HOUR)
+
+    assert story.world.effects == {"job": 1, "endpoint": 1, "deployment": 1}
+
+
+def test_an_upload_of_which_no_event_tells_is_found_by_the_timer(story):
+    story.uploaded("support-bot/2026-11.jsonl", doors_ring=0)
+    story.run(HOUR)
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+
+
+def test_with_every_message_lost_once_the_timer_still_brings_it_to_its_end(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.world.queue.clear()
+    story.run(timedelta(minutes=30))
+    story.world.queue.clear()
+    story.run(2 * HOUR)
+
+    assert story.world.effects["job"] == 1
+    assert story.world.effects["deployment"] == 1
+
+
+def test_the_same_bytes_in_another_folder_are_served_without_a_second_job(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+    content = story.world.blobs["support-bot/2026-11.jsonl"][0]
+    story.uploaded("support-bot/copy.jsonl", content)
+    story.run(HOUR)
+
+    assert story.world.effects["job"] == 1
+    assert {t.stage for t in fakes.all_of(story.world, Kind.TUNING)} == {tuning.Stage.OFFERED}
+
+
+def test_a_new_upload_takes_over_without_a_moment_without_traffic(story):
+    story.uploaded("support-bot/1.jsonl")
+    story.run(HOUR)
+    first = only(story, Kind.SERVICE).live.name
+    story.uploaded("support-bot/2.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
+    story.run(HOUR)
+
+    found = only(story, Kind.SERVICE)
+    assert found.live.name != first
+    assert list(story.world.endpoints[found.endpoint]["deployments"]) == [found.live.name]
+
+
+def test_a_file_that_is_no_jsonl_is_rejected_with_a_sentence_and_costs_nothing(story):
+    story.uploaded("support-bot/notes.jsonl", b"these are my notes\n" * 30)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.REJECTED
+    assert found.reason
+    assert found.next_action
+    assert story.world.prepared[found.report]["verdict"]
+    assert story.world.effects == {}
+
+
+def test_an_upload_that_is_deleted_before_it_is_read_is_superseded(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.world.blobs.clear()
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.SUPERSEDED
+    assert story.world.effects == {}
+
+
+def test_an_upload_that_is_replaced_at_once_trains_only_the_second_version(story):
+    story.uploaded("support-bot/data.jsonl", fakes.ROWS.replace(b"hall", b"yard"))
+    story.uploaded("support-bot/data.jsonl")
+    story.run(HOUR)
+
+    assert story.world.effects["job"] == 1
+    assert sorted(t.stage for t in fakes.all_of(story.world, Kind.TUNING)) == [tuning.Stage.OFFERED, tuning.Stage.SUPERSEDED]
+
+
+def test_a_job_that_fails_ends_with_its_reason_and_a_next_action(story):
+    story.world.job_end = "Failed"
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(2 * HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "The training process was killed." in found.reason
+    assert found.next_action
+    assert story.world.effects == {"job": 1}
+
+
+def test_uploading_the_same_file_again_after_a_failed_job_pays_for_one_more_try(story):
+    story.world.job_end = "Failed"
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+    story.world.job_end = "Completed"
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+
+    assert story.world.effects["job"] == 2
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+
+
+def test_a_deployment_that_fails_is_deleted_and_the_old_one_keeps_the_traffic(story):
+    story.uploaded("support-bot/1.jsonl")
+    story.run(HOUR)
+    first = only(story, Kind.SERVICE).live.name
+    story.world.deployment_end = "Failed"
+    story.uploaded("support-bot/2.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
+    story.run(HOUR * 0.7)
+
+    found = only(story, Kind.SERVICE)
+    assert found.live.name == first
+    assert "weights do not load" in found.candidates[-1].failure
+    assert list(story.world.endpoints[found.endpoint]["deployments"]) == [first]
+    assert story.world.endpoints[found.endpoint]["traffic"] == {first: 100}
+
+
+def test_a_model_that_answers_with_an_empty_object_never_gets_traffic(story):
+    story.world.answer = {}
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(3 * HOUR)
+
+    found = only(story, Kind.SERVICE)
+    assert found.live is None
+    assert found.candidates[0].failure
+    assert all(not e["traffic"] and not e["deployments"] for e in story.world.endpoints.values())
+
+
+def test_an_endpoint_of_somebody_else_with_our_name_is_never_touched(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(timedelta(minutes=1))
+    name = names.endpoint(fakes.OWNER, "support-bot")
+    foreign = {"state": "Succeeded", "asked_at": story.world.now, "tags": {}, "traffic": {"blue": 100}, "deployments": {}}
+    story.world.endpoints[name] = foreign
+    story.run(5 * HOUR)
+
+    assert story.world.endpoints[name] is foreign
+    found = only(story, Kind.SERVICE)
+    assert found.stage == service.Stage.BLOCKED
+    assert found.next_action
