@@ -39,7 +39,7 @@ def take_turn(body: bytes) -> None:
 
     message = doors.message(body.decode("utf-8", "replace"))
     if message is None:
-        log.error("A message on the queue of turns is not ours; dropped.", extra={"action": "message_dropped"})
+        log.error("A message on the queue of turns is not ours; dropped. action=message_dropped")
         return
     key, who, promised = message
     turn.take(wiring.loop(), wiring.lives(), key, who=who, promised=promised)
@@ -50,7 +50,7 @@ def turn_poisoned(body: bytes) -> None:
     from shared.reconcile import doors
 
     message = doors.message(body.decode("utf-8", "replace"))
-    log.error("A turn for %s failed too often; the timer looks again.", message[0] if message else "?", extra={"action": "turn_poisoned"})
+    log.error("A turn for %s failed too often; the timer looks again. action=turn_poisoned", message[0] if message else "?")
 
 
 def look_again(*, who: str) -> None:

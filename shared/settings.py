@@ -9,40 +9,21 @@ prints the table that stands in docs/settings.md.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.domain.policy import Policy
 from shared.errors import WrongSettings
 
 FUNCTION_TIMEOUT_MARGIN = timedelta(minutes=2)  # connection and read time limits of one call, and clock skew
 HOST_JSON = Path(__file__).resolve().parent.parent / "host.json"
-DURATION = re.compile(r"(?:(?P<days>\d+)\.)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]?\d):(?P<seconds>[0-5]?\d(?:\.\d+)?)")
 
-
-def _duration(value: object) -> timedelta:
-    """Read [days.]hours:minutes:seconds, the form of host.json."""
-    if isinstance(value, timedelta):
-        return value
-    match = DURATION.fullmatch(str(value))
-    if not match:
-        raise ValueError("write it as HH:MM:SS or days.HH:MM:SS, for example 02:00:00 or 7.00:00:00")
-    return timedelta(**{unit: float(number or 0) for unit, number in match.groupdict().items()})
-
-
-def _above_zero(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("it must be above zero")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_above_zero)]
+Duration = Annotated[timedelta, Field(ge=timedelta(0))]  # "02:00:00", "7 days", "P7D"
+PositiveDuration = Annotated[timedelta, Field(gt=timedelta(0))]
 ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$")]
 ResourceName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._()-]*$")]
 
@@ -164,9 +145,9 @@ def function_timeout(host_json: Path = HOST_JSON) -> timedelta:
     """Return host.json's functionTimeout; raise WrongSettings when it is missing or unlimited, since rests are made from it."""
     value = json.loads(host_json.read_text("utf-8")).get("functionTimeout")
     try:
-        return _duration(value)
-    except ValueError as error:
-        raise WrongSettings(f"host.json: functionTimeout is {value!r}; {error}. It must be finite.") from None
+        return TypeAdapter(PositiveDuration).validate_python(value)
+    except ValidationError:
+        raise WrongSettings(f"host.json: functionTimeout is {value!r}; write a finite one such as 00:10:00.") from None
 
 
 def _together(settings: Settings) -> list[str]:
@@ -179,7 +160,10 @@ def _together(settings: Settings) -> list[str]:
 def _sentence(where: tuple[int | str, ...], message: str, value: object) -> str:
     name = ".".join(str(part) for part in where)
     text = message.removeprefix("Value error, ")
-    return f"{name} is not set." if text == "Field required" else f"{name} is {value!r}: {text}."
+    if text == "Field required":
+        return f"{name} is not set."
+    example = " Write 02:00:00 or 7 days." if "timedelta" in text else ""
+    return f"{name} is {value!r}: {text}.{example}"
 
 
 def table() -> str:
@@ -195,7 +179,7 @@ def _shown(value: object) -> str:
     if isinstance(value, timedelta):
         days, seconds = value.days, value.seconds
         clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-        return f"`{days}.{clock}`" if days else f"`{clock}`"
+        return f"`{days} days`" if days and not seconds else f"`{clock}`"
     return f"`{value}`" if value != "" else "(empty)"
 
 

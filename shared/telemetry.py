@@ -1,5 +1,5 @@
 """
-Log lines are a sentence for people and a stable `action` word for machines; the host's handlers carry them away.
+A log line is a sentence for people that ends in `action=word`, a stable word for machines, in every sink the same.
 
 Azure's own loggers are kept at WARNING: at INFO they dump every request. No token, key or dataset text is ever logged.
 """

@@ -14,11 +14,10 @@ class LogAnnouncer:
 
     def announce(self, change: Change) -> None:
         log.info(
-            "%s is %s (%s). %s %s",
+            "%s is %s (%s). %s %s action=announced",
             change.key,
             change.stage,
             change.what,
             change.why,
             change.next_action,
-            extra={"action": "announced"},
         )

@@ -52,14 +52,13 @@ def _as_json(value: dict[str, Any]) -> str:
 
 
 def _summary(outcome: prepare.Prepared | prepare.Refused, folder: Path) -> str:
-    faults = [fault["sentence"] for fault in outcome.report["faults"].values()]
+    faults = outcome.report["faults"]
     if isinstance(outcome, prepare.Refused):
-        more = [sentence for sentence in faults if sentence != outcome.sentence]
-        return "\n".join([f"Rejected. {outcome.sentence}", *(f"  {sentence}" for sentence in more if len(faults) > 1), ""])
+        others = [fault["sentence"] for code, fault in faults.items() if code != outcome.code]
+        return "\n".join([f"Rejected. {outcome.sentence}", *others, ""])
     counts = ", ".join(f"{file.rows:,} {side}" for side, file in outcome.files.items())
-    return "\n".join(
-        [f"Accepted {outcome.report['accepted']:,} of {outcome.report['rows']:,} rows: {counts}, in {folder}.", *faults, ""]
-    )
+    first = f"Accepted {outcome.report['accepted']:,} of {outcome.report['rows']:,} rows: {counts}, in {folder}."
+    return "\n".join([first, *(fault["sentence"] for fault in faults.values()), ""])
 
 
 def _show(progress: prepare.Progress) -> None:

@@ -49,9 +49,7 @@ class Waiting:
         self.keys.append(key)
         self.lengths.append(len(row))
 
-    def deal_out(
-        self, side_of: Callable[[int], Side], options: Options
-    ) -> tuple[dict[Side, PreparedFile], tuple[dict[str, Any], ...]]:
+    def deal_out(self, side_of: Callable[[int], Side], options: Options) -> tuple[dict[Side, PreparedFile], tuple[dict[str, Any], ...]]:
         """Three files beside the waiting one, and a few held-out rows."""
         self._file.flush()
         chosen = self._chosen_samples(side_of, options)

@@ -17,6 +17,8 @@ from shared.prepare import rows
 from shared.prepare.options import Options
 
 BATCH_ROWS: Final = 100  # a guess: at 6.6 kB a row less than 1 MB; a repeated value of 1 MB stays at 100 MB
+DECODED_RATIO_MAX: Final = 50  # decoded : announced; a long system message that is stored once and used by every row stays below
+DECODED_FLOOR: Final = 64 << 20  # characters that any table may decode to, however small it is
 COLUMNS: Final = ("messages", "prompt", "prompt_id")  # nothing else is decoded
 MAGIC: Final = b"PAR1"
 
@@ -31,38 +33,40 @@ class Unreadable(Exception):
 
 def numbered_rows(path: Path, options: Options) -> Iterator[tuple[int, rows.Row | Code]]:
     """(1-based number of the row, row or its fault). Raises Unreadable; loads pyarrow and datasets."""
-    columns = _checked_columns(path, options)
-    number = 0
-    decoded = 0
     import pyarrow
 
+    columns, decoded_max = _checked_footer(path, options)
+    number = 0
+    decoded = 0
     try:
         for number, value in enumerate(_values(path, columns), start=1):
             decoded += _characters(value)
-            if decoded > options.parquet.total_bytes_max:
-                raise Unreadable(_too_large("decoded characters", decoded, options.parquet.total_bytes_max))
+            if decoded > decoded_max:
+                raise Unreadable(_too_large("decoded characters", decoded, decoded_max))
             yield number, _judged(value, options)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         what = f"the table cannot be decoded after row {number:,} ({type(error).__name__})"
         raise Unreadable(conversation.about_parquet(what)) from error
 
 
-def _checked_columns(path: Path, options: Options) -> list[str]:
+def _checked_footer(path: Path, options: Options) -> tuple[list[str], int]:
+    """Columns to read, and the characters that they may decode to."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:
-            _refuse_bombs(file.metadata, options)
+            announced = _announced_bytes(file.metadata, options)
             names = list(file.schema_arrow.names)
     except (ArrowException, OSError) as error:
         raise Unreadable(conversation.about_parquet("the file is no parquet table, or it is cut off")) from error
     if "messages" not in names:
         raise Unreadable(conversation.about_missing_column())
-    return [name for name in COLUMNS if name in names]
+    return [name for name in COLUMNS if name in names], max(DECODED_FLOOR, DECODED_RATIO_MAX * announced)
 
 
-def _refuse_bombs(footer: Any, options: Options) -> None:
+def _announced_bytes(footer: Any, options: Options) -> int:
+    """Uncompressed bytes by the footer's own account. Raises Unreadable when it admits to be a bomb."""
     limits = options.parquet
     group_bytes = [footer.row_group(at).total_byte_size for at in range(min(footer.num_row_groups, limits.row_groups_max))]
     for what, seen, limit in (
@@ -75,6 +79,7 @@ def _refuse_bombs(footer: Any, options: Options) -> None:
     ):
         if seen > limit:
             raise Unreadable(_too_large(what, seen, limit))
+    return sum(group_bytes)
 
 
 def _too_large(what: str, seen: int, limit: int) -> Complaint:

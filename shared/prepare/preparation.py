@@ -31,9 +31,7 @@ def _silent(_progress: Progress) -> None:
     pass
 
 
-def prepare(
-    source: Source, *, workdir: Path, options: Options, progress: Callable[[Progress], None] = _silent
-) -> Prepared | Refused:
+def prepare(source: Source, *, workdir: Path, options: Options, progress: Callable[[Progress], None] = _silent) -> Prepared | Refused:
     """
     Writes train.jsonl, validation.jsonl and test.jsonl into `workdir`, or none of them. Raises StreamEndedEarly when the
     stream was not what it was announced to be, and passes on what the stream itself raises: then nothing is known yet.

@@ -26,32 +26,32 @@ def dataset_written(loop: turn.Loop, container: str, path: str, *, who: str) -> 
     """Open the tuning of the blob's current version, or ring the one that is there."""
     datasets = loop.ports.datasets
     if container != datasets.container:
-        log.warning("%s: container %s is not the datasets container; ignored.", who, _shown(container), extra={"action": "foreign_event"})
+        log.warning("%s: container %s is not the datasets container; ignored. action=foreign_event", who, _shown(container))
         return
     try:
         path = checked_path(path)
     except errors.Rejected as refused:
-        log.warning("%s: %s is refused: %s", who, _shown(path), refused, extra={"action": "path_refused"})
+        log.warning("%s: %s is refused: %s action=path_refused", who, _shown(path), refused)
         return
     if not is_dataset(path):
-        log.info("%s: %s is no dataset, as its name begins with '_'.", who, _shown(path), extra={"action": "not_a_dataset"})
+        log.info("%s: %s is no dataset, as its name begins with '_'. action=not_a_dataset", who, _shown(path))
         return
     upload = datasets.head(path)
     if upload is None:
-        log.info("%s: %s is gone or not whole yet; ignored.", who, _shown(path), extra={"action": "upload_gone"})
+        log.info("%s: %s is gone or not whole yet; ignored. action=upload_gone", who, _shown(path))
         return
     record = tuning.opened(upload, owner=loop.ports.ledger.owner(), now=loop.clock())
     if turn.opened(loop, record, who=who, why=f"{path}, {upload.size} bytes"):
-        log.info("%s: %s opened tuning %s.", who, _shown(path), record.id, extra={"action": "tuning_opened"})
+        log.info("%s: %s opened tuning %s. action=tuning_opened", who, _shown(path), record.id)
     else:
         loop.ports.turns.ring(record.key, who=who)
-        log.info("%s: tuning %s is known already.", who, record.id, extra={"action": "tuning_known"})
+        log.info("%s: tuning %s is known already. action=tuning_known", who, record.id)
 
 
 def dataset_event(loop: turn.Loop, event: doorbell.Event, *, who: str) -> None:
     path = doorbell.uploaded_path(event, account=loop.ports.datasets.account, container=loop.ports.datasets.container)
     if isinstance(path, doorbell.Nobody):
-        log.info("%s: event ignored, %s.", who, _shown(path.why), extra={"action": "foreign_event"})
+        log.info("%s: event ignored, %s. action=foreign_event", who, _shown(path.why))
         return
     dataset_written(loop, loop.ports.datasets.container, path, who=who)
 
@@ -59,7 +59,7 @@ def dataset_event(loop: turn.Loop, event: doorbell.Event, *, who: str) -> None:
 def job_event(loop: turn.Loop, event: doorbell.Event, *, workspace_id: str, who: str) -> None:
     key = doorbell.training_key(event, workspace_id=workspace_id)
     if isinstance(key, doorbell.Nobody):
-        log.info("%s: event ignored, %s.", who, _shown(key.why), extra={"action": "foreign_event"})
+        log.info("%s: event ignored, %s. action=foreign_event", who, _shown(key.why))
         return
     loop.ports.turns.ring(key, who=who)
 

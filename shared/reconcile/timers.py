@@ -26,7 +26,7 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
     """Renew the promises that were missed, and open the uploads that nobody reported."""
     for key in loop.ports.ledger.active():
         if turn.renew_promise(loop, key, lives.by_kind[key.kind].record_type, who=who):
-            log.warning("%s was overdue and is looked at again.", key, extra={"action": "promise_renewed"})
+            log.warning("%s was overdue and is looked at again. action=promise_renewed", key)
     known = set(loop.ports.ledger.ids(Kind.TUNING))
     owner = loop.ports.ledger.owner()
     for upload in loop.ports.datasets.uploads():
@@ -38,7 +38,7 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
             continue
         record = tuning.opened(upload, owner=owner, now=loop.clock())
         if turn.opened(loop, record, who=who, why=f"{upload.path}, {upload.size} bytes; no event told of it"):
-            log.warning("Nobody reported tuning %s; opened now.", record.id, extra={"action": "upload_found"})
+            log.warning("Nobody reported tuning %s; opened now. action=upload_found", record.id)
 
 
 def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
@@ -48,7 +48,7 @@ def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
         service = next(s for s in services if s.id == permit.service)
         update(loop, service.key, Service, lambda found, permit=permit: _permitted(found, permit))  # type: ignore[misc]
         loop.ports.turns.ring(service.key, who=who)
-        log.info("%s may be put to sleep.", service.key, extra={"action": "permit_given"})
+        log.info("%s may be put to sleep. action=permit_given", service.key)
 
 
 def _permitted(found: Service, permit: fleet.Permit) -> Service:

@@ -123,7 +123,7 @@ def bring_forward(loop: Loop, key: Key, record_type: type[Header], *, who: str) 
     """Answer a doorbell: move the record's promised look to now, unless it is due or somebody is at work."""
     stored = loop.ports.ledger.read(key)
     if stored is None:
-        log.info("%s is not known here.", key, extra={"action": "unknown_record"})
+        log.info("%s is not known here. action=unknown_record", key)
         return
     record = msgspec.convert(stored.body, record_type)
     now = loop.clock()
@@ -153,7 +153,7 @@ def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | N
         return
     stored = loop.ports.ledger.read(key)
     if stored is None:
-        log.info("%s is not known here.", key, extra={"action": "unknown_record"})
+        log.info("%s is not known here. action=unknown_record", key)
         return
     record = msgspec.convert(stored.body, life.record_type)
     if record.next_look_at != promised:
@@ -162,7 +162,7 @@ def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | N
     try:
         _look(desk, life)
     except errors.LostRace:
-        log.info("%s was written by somebody else meanwhile.", key, extra={"action": "lost_race"})
+        log.info("%s was written by somebody else meanwhile. action=lost_race", key)
 
 
 def _look(desk: Desk[Any], life: Life[Any]) -> None:
@@ -175,7 +175,7 @@ def _look(desk: Desk[Any], life: Life[Any]) -> None:
         _wait(desk, Wait(until=desk.now + after, why=f"The world could not be read: {error}"))
         return
     except Exception as error:
-        log.exception("Observing %s failed.", desk.record.key, extra={"action": "observe_failed"})
+        log.exception("Observing %s failed. action=observe_failed", desk.record.key)
         _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=f"The world could not be read ({type(error).__name__})."))
         return
     step = life.decide(desk.record, world, loop.policy, desk.now)
@@ -205,7 +205,7 @@ def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
     except errors.TuneloopError as error:
         return _again(desk, name, str(error), after=getattr(error, "after", None))
     except Exception as error:
-        log.exception("%s for %s failed.", name, desk.record.key, extra={"action": "step_failed"})
+        log.exception("%s for %s failed. action=step_failed", name, desk.record.key)
         return _again(desk, name, f"unexpected {type(error).__name__}, see the app's log.", after=None)
 
 
@@ -232,7 +232,6 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
     for key in outcome.ring:
         ports.turns.ring(key, who=f"{record.kind.value} {record.id}")
     if not outcome.quiet:
-        log.info("%s %s: %s %s", record.key, record.stage, outcome.what, outcome.why, extra={"action": outcome.what})
         ports.announcer.announce(
             Change(key=record.key, stage=record.stage, what=outcome.what, why=outcome.why, next_action=record.next_action)
         )
@@ -243,7 +242,7 @@ def _wait(desk: Desk[Any], step: Wait) -> None:
     until = min(step.until, now + PROMISE_AHEAD_MAX)
     desk.save(desk.change(next_look_at=until, attempt_began_at=None))
     desk.loop.ports.turns.ring(desk.record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))
-    log.debug("%s waits: %s", desk.record.key, step.why, extra={"action": "waits"})
+    log.debug("%s waits: %s action=waits", desk.record.key, step.why)
 
 
 def _rest(desk: Desk[Any]) -> None:
