@@ -1,0 +1,161 @@
+"""
+MLflow's REST interface over the metrics file that a trainer appends to: live while it runs, read again for every question.
+
+A half-written last line is not yet a metric. The job's own run shows what the fine-tuning step logs, as in Azure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from localcloud.azureml import site as sites
+from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.wire import Json, Refused, Response, answer
+
+if TYPE_CHECKING:
+    from localcloud.azureml.jobs import Job, Jobs, Step
+    from localcloud.azureml.site import Site
+
+STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING", "Finalizing": "RUNNING"}
+MAX_RESULTS = 25_000  # the most that MLflow gives at once
+_ROOT_FILTER = re.compile(r"""\s*tags\.[`"]?mlflow\.(rootRunId|parentRunId)[`"]?\s*=\s*['"]([^'"]+)['"]\s*""")
+FINETUNE = "chat_completion_finetune"
+
+
+class Mlflow:
+    """Reads jobs and their metrics files; keeps nothing."""
+
+    def __init__(self, site: Site, jobs: Jobs) -> None:
+        self.site = site
+        self.jobs = jobs
+
+    def routes(self) -> list[Route]:
+        found = []
+        for version in ("v1.0", "v2.0"):
+            api = f"/mlflow/{version}{WORKSPACE}/api/2.0/mlflow/"
+            found += [
+                Route(method="GET", path=api + "runs/get", handler=self._run, versions=None),
+                Route(method="POST", path=api + "runs/search", handler=self._search, versions=None),
+                Route(method="GET", path=api + "metrics/get-history", handler=self._history, versions=None),
+                Route(method="GET", path=api + "experiments/get-by-name", handler=self._experiment, versions=None),
+            ]
+        return found
+
+    def _run(self, call: Call) -> Response:
+        run_id = call.request.query.get("run_id") or call.request.query.get("run_uuid") or ""
+        job, step = self._find(run_id)
+        return answer({"run": self._body(job, step)})
+
+    def _history(self, call: Call) -> Response:
+        query = call.request.query
+        job, step = self._find(query.get("run_id") or query.get("run_uuid") or "")
+        key = query.get("metric_key", "")
+        first = _number(query.get("page_token"), 0)
+        limit = min(_number(query.get("max_results"), MAX_RESULTS), MAX_RESULTS)
+        points = [point for point in self._points(job, step) if point["key"] == key]
+        body: Json = {"metrics": points[first : first + limit]}
+        if first + limit < len(points):
+            body["next_page_token"] = str(first + limit)
+        return answer(body)
+
+    def _search(self, call: Call) -> Response:
+        body = call.request.json()
+        text = str(body.get("filter") or "")
+        match = _ROOT_FILTER.fullmatch(text) if text else None
+        if text and match is None:
+            message = f"The local cloud knows the filter tags.mlflow.rootRunId='<job>' only, and this is: {text}"
+            raise Refused(501, "NotImplementedByLocalCloud", message)
+        experiments = set(body.get("experiment_ids") or [])
+        runs = []
+        for job in self.jobs.all.values():
+            if experiments and self.jobs.experiment_id(job) not in experiments:
+                continue
+            if match is None or (match[1] == "rootRunId" and match[2] == job.name):
+                runs.append(self._body(job, None))
+            if match is None or match[2] == job.name:
+                runs += [self._body(job, step) for step in job.steps]
+        return answer({"runs": runs[: _number(str(body.get("max_results", "")), 1000)]})
+
+    def _experiment(self, call: Call) -> Response:
+        name = call.request.query.get("experiment_name", "")
+        for job in self.jobs.all.values():
+            if job.experiment == name:
+                experiment = {"experiment_id": self.jobs.experiment_id(job), "name": name, "lifecycle_stage": "active"}
+                return answer({"experiment": experiment | {"artifact_location": "", "tags": []}})
+        return _missing(f"Could not find experiment with name '{name}'")
+
+    def _find(self, run_id: str) -> tuple[Job, Step | None]:
+        for job in self.jobs.all.values():
+            if job.name == run_id:
+                return job, None
+            for step in job.steps:
+                if step.run_id == run_id:
+                    return job, step
+        raise Refused(404, "RESOURCE_DOES_NOT_EXIST", f"Run {run_id} not found.")
+
+    def _body(self, job: Job, step: Step | None) -> Json:
+        status = step.status if step else job.status
+        run_id = step.run_id if step else job.name
+        started, ended = (step.started, step.ended) if step else (job.started, job.ended)
+        tags = {"mlflow.rootRunId": job.name, "mlflow.runName": step.name if step else job.name}
+        if step:
+            tags["mlflow.parentRunId"] = job.name
+        latest: dict[str, Json] = {point["key"]: point for point in self._points(job, step)}
+        logged = list(_lines(job)) if step is None or step.name == FINETUNE else []
+        params = {line["param"]: str(line["value"]) for line in logged if "param" in line}
+        tags |= {line["tag"]: str(line["value"]) for line in logged if "tag" in line}
+        info = {
+            "run_id": run_id,
+            "run_uuid": run_id,
+            "run_name": tags["mlflow.runName"],
+            "experiment_id": self.jobs.experiment_id(job),
+            "status": STATUS.get(status, "SCHEDULED"),
+            "start_time": _milliseconds(started or job.created),
+            "artifact_uri": f"azureml://{self.site.host}/artifacts/ExperimentRun/dcid.{run_id}",
+            "lifecycle_stage": "active",
+            "user_id": sites.PRINCIPAL,
+        }
+        if ended:
+            info["end_time"] = _milliseconds(ended)
+        data = {
+            "metrics": list(latest.values()),
+            "params": [{"key": key, "value": value} for key, value in params.items()],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        return {"info": info, "data": data, "inputs": {}}
+
+    def _points(self, job: Job, step: Step | None) -> list[Json]:
+        """Return every metric in the order it was logged; only the fine-tuning step and the job's run have any."""
+        if step is not None and step.name != FINETUNE:
+            return []
+        return [
+            {"key": line["name"], "value": line["value"], "timestamp": line["timestamp_ms"], "step": line["step"]}
+            for line in _lines(job)
+            if "name" in line
+        ]
+
+
+def _lines(job: Job) -> Iterator[Json]:
+    try:
+        content = job.metrics.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in content.split(b"\n")[:-1]:  # what follows the last line feed is still being written
+        if line.strip():
+            yield json.loads(line)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isdigit() else otherwise
+
+
+def _missing(message: str) -> Response:
+    return answer({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": message}, 404)

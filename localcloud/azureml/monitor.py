@@ -1,0 +1,243 @@
+"""
+Azure Monitor's numbers for endpoints and deployments: what was asked of them, and the heartbeat of what stands ready.
+
+Nothing asked in the whole time span: there is no series. A deployment that lives has one point a grain; one that does not, none.
+A grain with no value in a series carries its time and no number, as in Azure: absent is not zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from localcloud.azureml import site as sites
+from localcloud.azureml.endpoints import PATH
+from localcloud.azureml.routes import MONITOR, Call, Route
+from localcloud.azureml.wire import Json, Refused, Response, answer, known_only
+
+if TYPE_CHECKING:
+    from localcloud.azureml.site import Site
+
+METRICS = "/providers/microsoft.insights/metrics"
+REQUESTS = "RequestsPerMinute"
+HEARTBEATS = ("DeploymentCapacity", "CpuUtilizationPercentage")
+INTERVALS = {
+    "PT1M": 60, "PT5M": 300, "PT15M": 900, "PT30M": 1800, "PT1H": 3600, "PT6H": 21_600, "PT12H": 43_200, "P1D": 86_400,
+}  # fmt: skip
+CPU_AT_REST = 1.0  # percent; invented: the emulator measures no processor
+POINTS_MAX = 100_000  # a guess; a longer question is refused rather than answered slowly
+_FILTER = re.compile(r"deployment\s+eq\s+'([^']*)'", re.IGNORECASE)
+
+
+@dataclass(kw_only=True)
+class Life:
+    """One time during which a deployment stood ready."""
+
+    began: float  # seconds since 1970
+    capacity: int
+    ended: float | None = None  # None: it still does
+
+
+class Meter:
+    """Counts requests and lives; kept after the deployment is gone, as Azure does for 90 days."""
+
+    def __init__(self, grain_seconds: int, clock: Callable[[], datetime]) -> None:
+        self.grain = grain_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._requests: dict[tuple[str, str], Counter[int]] = {}  # (endpoint, deployment) -> grain number -> requests
+        self._lives: dict[str, list[Life]] = {}  # deployment's ARM id in lower case -> its lives
+
+    def count(self, endpoint: str, deployment: str) -> None:
+        """Count one request that arrived at a scoring server."""
+        with self._lock:
+            self._requests.setdefault((endpoint, deployment), Counter())[int(self._clock().timestamp() // self.grain)] += 1
+
+    def began(self, deployment_id: str, capacity: int, now: datetime) -> None:
+        lives = self._lives.setdefault(deployment_id.lower(), [])
+        if lives and lives[-1].ended is None:  # an update: the same life goes on
+            lives[-1].capacity = capacity
+        else:
+            lives.append(Life(began=now.timestamp(), capacity=capacity))
+
+    def ended(self, deployment_id: str, now: datetime) -> None:
+        lives = self._lives.get(deployment_id.lower())
+        if lives and lives[-1].ended is None:
+            lives[-1].ended = now.timestamp()
+
+    def requests(self, endpoint: str, deployment: str | None = None) -> Counter[int]:
+        """Return requests by grain; None: of all deployments."""
+        total: Counter[int] = Counter()
+        with self._lock:
+            for (of, name), counted in self._requests.items():
+                if of == endpoint and deployment in {None, name}:
+                    total.update(counted)
+        return total
+
+    def total(self, endpoint: str) -> int:
+        return sum(self.requests(endpoint).values())
+
+    def capacity(self, deployment_id: str, first: float, last: float) -> int | None:
+        """Return the most instances that stood ready between two moments; None: none did."""
+        alive = [
+            life.capacity
+            for life in self._lives.get(deployment_id.lower(), [])
+            if life.began < last and (life.ended is None or life.ended > first)
+        ]
+        return max(alive, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Which numbers, of which time, in which steps."""
+
+    span: str
+    first: float  # seconds since 1970, on a step
+    last: float
+    step: int  # seconds
+    interval: str
+    names: tuple[str, ...]
+    aggregations: tuple[str, ...]  # in lower case
+    deployment: str | None  # None: all
+
+    def steps(self) -> list[float]:
+        return [self.first + index * self.step for index in range(math.ceil((self.last - self.first) / self.step))]
+
+
+class Monitor:
+    """Answers microsoft.insights/metrics below an endpoint or a deployment."""
+
+    def __init__(self, site: Site, meter: Meter) -> None:
+        self.site = site
+        self.meter = meter
+
+    def routes(self) -> list[Route]:
+        of_deployment = PATH + "/deployments/{deployment}" + METRICS
+        return [
+            Route(method="GET", path=PATH + METRICS, handler=self._endpoint, versions=MONITOR),
+            Route(method="GET", path=of_deployment, handler=self._deployment, versions=MONITOR),
+        ]
+
+    def _endpoint(self, call: Call) -> Response:
+        question = self._question(call, (REQUESTS,))
+        counted = self.meter.requests(call["endpoint"], question.deployment)
+        values = [_sum(counted, start, question.step, self.meter.grain) for start in question.steps()]
+        points = [_point(start, value, question) for start, value in zip(question.steps(), values, strict=True)]
+        series = [{"metadatavalues": [], "data": points}] if any(value is not None for value in values) else []
+        return self._answer(call, question, {REQUESTS: ("Count", series)}, "onlineEndpoints")
+
+    def _deployment(self, call: Call) -> Response:
+        question = self._question(call, HEARTBEATS)
+        identity = call.request.path[: -len(METRICS)]
+        found: dict[str, tuple[str, list[Json]]] = {}
+        now = self.site.clock().timestamp()
+        for name in question.names:
+            points = []
+            for start in question.steps():
+                capacity = self.meter.capacity(identity, start, start + question.step) if start <= now else None
+                if capacity is not None:
+                    value = float(capacity) if name == HEARTBEATS[0] else CPU_AT_REST
+                    points.append(_point(start, value, question))
+            unit = "Count" if name == HEARTBEATS[0] else "Percent"
+            found[name] = (unit, [{"metadatavalues": [], "data": points}] if points else [])
+        return self._answer(call, question, found, "onlineEndpoints/deployments")
+
+    def _question(self, call: Call, known: tuple[str, ...]) -> Question:
+        query = call.request.query
+        allowed = {"api-version", "timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"}
+        known_only(query, frozenset(allowed), "The question for metrics")
+        interval = query.get("interval", "PT1M")
+        step = self._step(interval)
+        first, last = _span(query.get("timespan", ""))
+        first = first // step * step
+        if (last - first) / step > POINTS_MAX:
+            raise Refused(400, "BadRequest", f"The time span has more than {POINTS_MAX} points; ask for a longer interval.")
+        return Question(
+            span=query["timespan"],
+            first=first,
+            last=last,
+            step=step,
+            interval=interval,
+            names=_names(query.get("metricnames", ""), known),
+            aggregations=tuple(filter(None, query.get("aggregation", "Average").lower().split(","))),
+            deployment=_dimension(query.get("$filter")),
+        )
+
+    def _step(self, interval: str) -> int:
+        """Azure's intervals as far as they are whole grains, and the grain itself."""
+        steps = {name: seconds for name, seconds in INTERVALS.items() if seconds % self.meter.grain == 0}
+        steps[f"PT{self.meter.grain}S"] = self.meter.grain
+        if interval not in steps:
+            message = f"Invalid time grain interval {interval}. Use one of {', '.join(sorted(steps))}."
+            raise Refused(400, "BadRequest", message)
+        return steps[interval]
+
+    def _answer(self, call: Call, question: Question, found: dict[str, tuple[str, list[Json]]], kind: str) -> Response:
+        values = [
+            {
+                "id": f"{call.request.path[: -len(METRICS)]}/providers/Microsoft.Insights/metrics/{name}",
+                "type": "Microsoft.Insights/metrics",
+                "name": {"value": name, "localizedValue": name},
+                "unit": unit,
+                "timeseries": series,
+                "errorCode": "Success",
+            }
+            for name, (unit, series) in found.items()
+        ]
+        body = {
+            "cost": 0,
+            "timespan": question.span,
+            "interval": question.interval,
+            "namespace": f"{sites.PROVIDER}/workspaces/{kind}",
+            "resourceregion": self.site.location,
+            "value": values,
+        }
+        return answer(body)
+
+
+def _names(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(name for name in known if name.lower() in text.lower().split(","))
+    if len(names) != len(list(filter(None, text.split(",")))) or not names:
+        raise Refused(400, "BadRequest", f"Failed to find metric configuration for {text!r}. Valid metrics: {', '.join(known)}.")
+    return names
+
+
+def _dimension(text: str | None) -> str | None:
+    if not text:
+        return None
+    match = _FILTER.fullmatch(text.strip())
+    if match is None:
+        raise Refused(
+            501, "NotImplementedByLocalCloud", f"The local cloud knows the filter deployment eq '<name>' only, and this is: {text}"
+        )
+    return match[1]
+
+
+def _span(text: str) -> tuple[float, float]:
+    try:
+        first, last = (datetime.fromisoformat(part) for part in text.split("/"))
+        if first.tzinfo is None or last.tzinfo is None:
+            first, last = first.replace(tzinfo=first.tzinfo or UTC), last.replace(tzinfo=last.tzinfo or UTC)
+        return first.timestamp(), last.timestamp()
+    except ValueError:
+        message = f"The timespan {text!r} is invalid; write <start>/<end>, for example 2026-01-01T00:00:00Z/2026-01-01T01:00:00Z."
+        raise Refused(400, "BadRequest", message) from None
+
+
+def _sum(counted: Counter[int], start: float, step: int, grain: int) -> float | None:
+    grains = range(int(start // grain), int((start + step) // grain))
+    found = [counted[number] for number in grains if number in counted]
+    return float(sum(found)) if found else None
+
+
+def _point(start: float, value: float | None, question: Question) -> Json:
+    point: Json = {"timeStamp": datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    if value is not None:
+        point |= dict.fromkeys(question.aggregations, value)
+    return point

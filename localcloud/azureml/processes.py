@@ -1,0 +1,94 @@
+"""
+One child process for one job or deployment: started, watched, read, killed. Whoever starts it learns why it ended.
+
+A child dies with us: killed on stop, and by the kernel (Linux) when the thread that started it dies, whatever killed us.
+So children are started by the one thread that drives the clock, which lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]  # `python -m localcloud.…` works from here
+TRAINER = (sys.executable, "-m", "localcloud.trainer")
+TAIL_LINES = 20  # a guess: enough to see a traceback, short enough for an error message
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Child:
+    """A running or ended process with its two logs."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.out = folder / "std_out.txt"
+        self.err = folder / "std_err.txt"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=environment,
+                cwd=folder,
+                preexec_fn=_die_with_parent if _LIBC else None,  # noqa: PLW1509 - one C call, loaded before the fork
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None: it is still running."""
+        return self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        return self.exit_code is None
+
+    def kill(self) -> None:
+        """End it at once; a second time is no fault."""
+        if self.running:
+            self._process.kill()
+
+    def wait(self) -> None:
+        """Wait until a killed child is gone, so that its port and files are free."""
+        self._process.wait(timeout=10)
+
+    def log_tail(self, lines: int = TAIL_LINES) -> str:
+        """Return the last lines of both logs, errors last."""
+        return "\n".join([*_tail(self.out, lines), *_tail(self.err, lines)])
+
+    def reason(self) -> tuple[str, str]:
+        """Return code and sentence of why it ended: its own JSON error line, else what its log says."""
+        last = _tail(self.err, 1)
+        try:
+            error = json.loads(last[0])["error"]
+            return str(error["code"]), str(error["message"])
+        except (IndexError, ValueError, KeyError, TypeError):
+            pass
+        code = self.exit_code
+        how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"ended with {code}"
+        return "SystemError", f"The process {how}. Last lines of its log:\n{self.log_tail() or '(none)'}"
+
+
+def _tail(path: Path, lines: int) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return [line.rstrip("\n") for line in deque(filter(str.strip, file), maxlen=lines)]
+    except FileNotFoundError:
+        return []
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,121 @@
+"""
+Run history: the runs of a job, their details and their logs, as the SDK's stream and list of children read them.
+
+Deliberate difference from Azure: the steps hang directly below the job's run; Azure has one more pipeline run between them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localcloud.azureml import site as sites
+from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.wire import Json, Refused, Response, answer
+
+if TYPE_CHECKING:
+    from localcloud.azureml.jobs import Job, Jobs, Step
+    from localcloud.azureml.site import Site
+
+_RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
+LOGS = {"std_log.txt": "std_out.txt", "std_error.txt": "std_err.txt"}  # name in Azure's log folder -> file of the child
+
+
+class RunHistory:
+    """Reads the jobs; keeps nothing."""
+
+    def __init__(self, site: Site, jobs: Jobs) -> None:
+        self.site = site
+        self.jobs = jobs
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(method="GET", path=_RUNS, handler=self._run, versions=None),
+            Route(method="GET", path=_RUNS + "/details", handler=self._details, versions=None),
+            Route(method="GET", path=_RUNS + "/children", handler=self._children, versions=None),
+            # in Azure a signed address of blob storage: it is fetched without a token
+            Route(method="GET", path="/joblogs/{run}/{signature}/{file}", handler=self._log, versions=None, signed=False),
+        ]
+
+    def _find(self, run_id: str) -> tuple[Job, Step | None]:
+        for job in self.jobs.all.values():
+            if job.name == run_id:
+                return job, None
+            for step in job.steps:
+                if step.run_id == run_id:
+                    return job, step
+        raise Refused(404, "UserError", f"Run {run_id} was not found.", detail="RunNotFound")
+
+    def _run(self, call: Call) -> Response:
+        job, step = self._find(call["run"])
+        return answer(self._step(job, step) if step else self._root(job))
+
+    def _children(self, call: Call) -> Response:
+        job, step = self._find(call["run"])
+        return answer({"value": [] if step else [self._step(job, one) for one in job.steps]})
+
+    def _details(self, call: Call) -> Response:
+        job, step = self._find(call["run"])
+        run = self._step(job, step) if step else self._root(job)
+        body: Json = {
+            "runId": run["runId"],
+            "target": job.order.cluster or "serverless",
+            "status": run["status"],
+            "properties": run["properties"],
+            "inputDatasets": [],
+            "outputDatasets": [],
+            "logFiles": self._log_files(job),
+            "submittedBy": "local-identity",
+        }
+        optional = {key: run[key] for key in ("startTimeUtc", "endTimeUtc", "error") if key in run}
+        return answer(body | optional)
+
+    def _log_files(self, job: Job) -> dict[str, str]:
+        if job.child is None:
+            return {}
+        signature = sites.stable_guid("log", job.name, job.created.isoformat())
+        return {f"user_logs/{name}": f"{self.site.base}/joblogs/{job.name}/{signature}/{name}" for name in LOGS}
+
+    def _log(self, call: Call) -> Response:
+        job, _ = self._find(call["run"])
+        signature = sites.stable_guid("log", job.name, job.created.isoformat())
+        file = LOGS.get(call["file"])
+        if call["signature"] != signature or file is None:
+            raise Refused(404, "BlobNotFound", "There is no such log; take its address from the details of the run.")
+        path = job.folder / file
+        content = path.read_bytes() if path.exists() else b""
+        return Response(status=200, body=content, headers={"content-type": "text/plain; charset=utf-8"})
+
+    def _root(self, job: Job) -> Json:
+        run = self.jobs.root_run(job) | {"rootRunId": job.name, "displayName": job.properties.get("displayName") or job.name}
+        run |= self._frame(job)
+        if job.started:
+            run["startTimeUtc"] = sites.stamp(job.started)
+        if job.ended:
+            run["endTimeUtc"] = sites.stamp(job.ended)
+        if job.status == "Failed" and job.error:
+            run["error"] = _error(job.error)
+        return run
+
+    def _step(self, job: Job, step: Step) -> Json:
+        run = self.jobs.step_run(step)
+        run |= {"parentRunId": job.name, "rootRunId": job.name, "displayName": step.name}
+        run |= self._frame(job)
+        if step.started:
+            run["startTimeUtc"] = sites.stamp(step.started)
+        if step.ended:
+            run["endTimeUtc"] = sites.stamp(step.ended)
+        if step.status == "Failed" and job.error:
+            run["error"] = _error(job.error)
+        return run
+
+    def _frame(self, job: Job) -> Json:
+        return {
+            "experimentId": self.jobs.experiment_id(job),
+            "createdUtc": sites.stamp(job.created),
+            "target": job.order.cluster or "serverless",
+            "warnings": [],
+        }
+
+
+def _error(error: tuple[str, str]) -> Json:
+    return {"error": {"code": error[0], "message": error[1]}}

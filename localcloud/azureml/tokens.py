@@ -1,0 +1,98 @@
+"""
+Tokens for one identity: the managed identity endpoint of this laptop issues them, every other address checks them.
+
+They are signed with a key in the data folder, so a token survives a restart of the emulator and nobody else's token passes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcloud.azureml import site as sites
+from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.wire import Refused, Request, Response, answer
+
+if TYPE_CHECKING:
+    from localcloud.azureml.site import Site
+
+LIFETIME = timedelta(hours=24)  # as Azure's managed identities
+IDENTITY_HEADER = "local"  # what IDENTITY_HEADER must say; not a secret on a loopback address
+MACHINE_LEARNING = "https://ml.azure.com"
+RESOURCE_MANAGERS = ("https://management.azure.com", "https://management.core.windows.net")
+IDENTITY_VERSIONS = frozenset({"2019-08-01"})  # App Service; azure-identity 1.27 sends this one
+
+
+class Tokens:
+    """Issues and checks bearer tokens."""
+
+    def __init__(self, site: Site, key: str) -> None:
+        self.site = site
+        self._key = key
+
+    def routes(self) -> list[Route]:
+        return [Route(method="GET", path="/msi/token", handler=self._managed_identity, versions=IDENTITY_VERSIONS, signed=False)]
+
+    def issue(self, audience: str) -> tuple[str, int]:
+        """Return a token for `audience` and the second at which it ends."""
+        import jwt
+
+        now = int(self.site.clock().timestamp())
+        ends = now + int(LIFETIME.total_seconds())
+        claims = {"aud": audience, "iss": f"{self.site.base}/{sites.TENANT}/", "iat": now, "nbf": now, "exp": ends}
+        claims |= {"oid": sites.PRINCIPAL, "sub": sites.PRINCIPAL, "tid": sites.TENANT, "appid": sites.PRINCIPAL}
+        return jwt.encode(claims, self._key, algorithm="HS256"), ends
+
+    def check_management(self, request: Request) -> None:
+        """Refuse a request to Azure Resource Manager, run history or MLflow without a token for one of them."""
+        self.check(request, (self.site.base, *RESOURCE_MANAGERS, MACHINE_LEARNING))
+
+    def check(self, request: Request, audiences: tuple[str, ...]) -> None:
+        """Refuse a request whose bearer token is missing, foreign, too old, or meant for somebody else."""
+        import jwt
+
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Refused(401, "AuthenticationFailed", "The request carries no bearer token; ask the address in IDENTITY_ENDPOINT.")
+        try:  # ends and audience are checked below: by our clock, and with or without the slash at the end
+            claims = jwt.decode(
+                token,
+                self._key,
+                algorithms=["HS256"],
+                options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False},
+            )
+        except jwt.PyJWTError:
+            message = "The token was not issued by this local cloud; ask the address in IDENTITY_ENDPOINT."
+            raise Refused(401, "InvalidAuthenticationToken", message) from None
+        if claims["exp"] <= self.site.clock().timestamp():
+            raise Refused(401, "ExpiredAuthenticationToken", "The access token has expired; ask for a new one.")
+        if str(claims["aud"]).rstrip("/") not in audiences:
+            wanted = " or ".join(audiences)
+            message = f"The access token is for '{claims['aud']}'; this address wants one for {wanted}."
+            raise Refused(401, "InvalidAuthenticationTokenAudience", message)
+
+    def _managed_identity(self, call: Call) -> Response:
+        if call.request.headers.get("x-identity-header") != IDENTITY_HEADER:
+            message = f"The header X-IDENTITY-HEADER is missing or wrong; set IDENTITY_HEADER={IDENTITY_HEADER}."
+            raise Refused(401, "Unauthorized", message)
+        resource = call.request.query.get("resource")
+        if not resource:
+            raise Refused(400, "BadRequest", "The query names no resource; add &resource=<audience>.")
+        token, ends = self.issue(resource)
+        body = {"access_token": token, "expires_on": str(ends), "resource": resource, "token_type": "Bearer"}
+        return answer(body | {"client_id": sites.PRINCIPAL})
+
+
+def signing_key(folder: Path) -> str:
+    """Return the key in `folder`; make it if there is none. Readable by its owner only."""
+    path = folder / "token.key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    return path.read_text()

@@ -1,0 +1,100 @@
+"""
+The in-process skin: an unmodified `MLClient(..., transport=transport(cloud))` speaks to the emulator without socket or TLS.
+
+The cloud must then be built with the base address that its client believes in, `https://management.azure.com`.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import requests
+from azure.core.credentials import AccessToken
+from requests.adapters import BaseAdapter
+
+from localcloud.azureml.wire import Request, Response
+
+if TYPE_CHECKING:
+    from azure.core.pipeline.transport import RequestsTransport
+
+    from localcloud.azureml.cloud import Cloud
+
+PUBLIC_BASE = "https://management.azure.com"
+
+
+class Credential:
+    """A credential whose tokens this cloud itself issued."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        audience = scopes[0].removesuffix("/.default").rstrip("/")
+        token, _ends = self._cloud.tokens.issue(audience)
+        return AccessToken(token, int(time.time()) + 3600)  # the client's clock, which may not be the cloud's
+
+
+class Adapter(BaseAdapter):
+    """Carries what `requests` would send over a socket to `Cloud.handle`."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__()
+        self._cloud = cloud
+
+    def send(
+        self, request: requests.PreparedRequest, *_: object, **__: object
+    ) -> requests.Response:  # the rest (stream, timeout, certificates) has no meaning without a socket
+        return _to_requests(request, self._cloud.handle(_from_requests(request)))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def transport(cloud: Cloud) -> RequestsTransport:
+    """Return a transport for any Azure SDK client."""
+    from azure.core.pipeline.transport import RequestsTransport
+
+    return RequestsTransport(session=session(cloud), session_owner=False)
+
+
+def session(cloud: Cloud) -> requests.Session:
+    """Return a session whose every https address is this cloud."""
+    made = requests.Session()
+    made.mount("https://", Adapter(cloud))
+    return made
+
+
+def _from_requests(request: requests.PreparedRequest) -> Request:
+    parts = urlsplit(str(request.url))
+    body = request.body or b""
+    if not isinstance(body, str | bytes):
+        raise TypeError("The in-process transport sends text or bytes; read the stream first.")
+    return Request(
+        method=str(request.method),
+        path=unquote(parts.path),
+        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
+        headers={name.lower(): _text(value) for name, value in request.headers.items()},
+        body=body.encode() if isinstance(body, str) else body,
+    )
+
+
+def _to_requests(request: requests.PreparedRequest, response: Response) -> requests.Response:
+    from urllib3.response import HTTPResponse
+
+    headers: Mapping[str, str] = {"content-length": str(len(response.body)), **response.headers}
+    made = requests.Response()
+    made.status_code = response.status
+    made.headers.update(headers)
+    made.raw = HTTPResponse(body=io.BytesIO(response.body), headers=headers, status=response.status, preload_content=False)
+    made.url = str(request.url)
+    made.request = request
+    made.encoding = "utf-8"
+    return made
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,0 +1,81 @@
+"""
+The workspace, the cloud's metadata and the discovery address: where an unmodified client learns every other address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from localcloud.azureml import site as sites
+from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.wire import Response, answer
+
+if TYPE_CHECKING:
+    from localcloud.azureml.site import Site
+
+METADATA_VERSIONS = frozenset({"2019-05-01", "2020-09-01", "2022-09-01"})
+SERVICES = ("api", "history", "modelmanagement", "experimentation", "catalog", "hyperdrive", "pipelines", "notebooks", "studio")
+
+
+class Workspace:
+    """One workspace, fixed."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.created = site.clock()
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(method="GET", path="/metadata/endpoints", handler=self._metadata, versions=METADATA_VERSIONS, signed=False),
+            Route(method="GET", path="/discovery", handler=self._discovery, versions=None, signed=False),
+            Route(method="GET", path=WORKSPACE, handler=self._get),
+        ]
+
+    def _metadata(self, call: Call) -> Response:  # noqa: ARG002
+        """Return one cloud; a key missing here makes the SDK skip it silently and use the public cloud."""
+        cloud = {
+            "name": "LocalCloud",
+            "portal": "https://portal.azure.com/",
+            "resourceManager": self.site.base,
+            "authentication": {
+                "loginEndpoint": "https://login.microsoftonline.com/",
+                "audiences": [self.site.base],
+                "tenant": sites.TENANT,
+                "identityProvider": "AAD",
+            },
+            "suffixes": {"storage": "core.windows.net"},
+        }
+        return answer([cloud])
+
+    def _discovery(self, call: Call) -> Response:  # noqa: ARG002
+        return answer(dict.fromkeys(SERVICES, self.site.base))
+
+    def _get(self, call: Call) -> Response:  # noqa: ARG002
+        site = self.site
+        group = f"/subscriptions/{site.subscription}/resourceGroups/{site.group}/providers"
+        properties = {
+            "friendlyName": site.workspace,
+            "description": "The workspace of the local cloud.",
+            "workspaceId": sites.WORKSPACE_GUID,
+            "storageAccount": f"{group}/Microsoft.Storage/storageAccounts/{site.account}",
+            "keyVault": f"{group}/Microsoft.KeyVault/vaults/local-vault",
+            "applicationInsights": f"{group}/Microsoft.Insights/components/local-insights",
+            "provisioningState": "Succeeded",
+            "discoveryUrl": f"{site.base}/discovery",
+            "mlFlowTrackingUri": f"azureml://{site.host}/mlflow/v1.0{site.workspace_id}",
+            "publicNetworkAccess": "Enabled",
+            "hbiWorkspace": False,
+        }
+        body = {
+            "id": site.workspace_id,
+            "name": site.workspace,
+            "type": f"{sites.PROVIDER}/workspaces",
+            "location": site.location,
+            "tags": {},
+            "kind": "Default",
+            "sku": {"name": "Basic", "tier": "Basic"},
+            "identity": {"type": "SystemAssigned", "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT},
+            "properties": properties,
+            "systemData": sites.system_data(self.created, self.created),
+        }
+        return answer(body)
