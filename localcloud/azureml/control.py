@@ -60,7 +60,7 @@ class Control:
             "models": [f"{name}:{version}" for name, version in self._models.all],
             "endpoints": {endpoint.name: _shown(endpoint) for endpoint in self._endpoints.all.values()},
             "events": events,
-            "scoring_requests": {name: self._meter.total(name) for name in self._endpoints.all},
+            "scoring_requests": self._meter.totals(),
         }
         return answer(state)
 

@@ -80,8 +80,11 @@ class Meter:
                     total.update(counted)
         return total
 
-    def total(self, endpoint: str) -> int:
-        return sum(self.requests(endpoint).values())
+    def totals(self) -> dict[str, int]:
+        """Return all requests since the start by endpoint, also of endpoints that are gone."""
+        with self._lock:
+            endpoints = dict.fromkeys(of for of, _ in self._requests)
+        return {endpoint: self.requests(endpoint).total() for endpoint in endpoints}
 
     def capacity(self, deployment_id: str, first: float, last: float) -> int | None:
         """Return the most instances that stood ready between two moments; None: none did."""

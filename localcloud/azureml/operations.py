@@ -40,8 +40,9 @@ class Operation:
 class Operations:
     """All operations since the start."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, retry_after: str = RETRY_AFTER) -> None:
         self.site = site
+        self._retry_after = retry_after
         self._all: dict[str, Operation] = {}
 
     def routes(self) -> list[Route]:
@@ -80,7 +81,7 @@ class Operations:
             "Azure-AsyncOperation": self.status_address(operation),
             "Location": location,
             "x-ms-async-operation-timeout": TIMEOUT,
-            "Retry-After": RETRY_AFTER,
+            "Retry-After": self._retry_after,
         }
 
     def _address(self, kind: str, operation: Operation) -> str:
@@ -105,12 +106,12 @@ class Operations:
         }
         if operation.error:
             body["error"] = operation.error
-        return answer(body, headers={} if operation.ended else {"Retry-After": RETRY_AFTER})
+        return answer(body, headers={} if operation.ended else {"Retry-After": self._retry_after})
 
     def _result(self, call: Call) -> Response:
         operation = self._find(call)
         if operation.ended is None:
-            headers = {"Location": self._address("mfeOperationResults", operation), "Retry-After": RETRY_AFTER}
+            headers = {"Location": self._address("mfeOperationResults", operation), "Retry-After": self._retry_after}
             return Response(status=202, headers=headers)
         if operation.error:
             raise Refused(400, operation.error["code"], operation.error["message"])

@@ -7,7 +7,6 @@ So children are started by the one thread that drives the clock, which lives as 
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -21,7 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]  # `python -m localcloud.…` works f
 TRAINER = (sys.executable, "-m", "localcloud.trainer")
 TAIL_LINES = 20  # a guess: enough to see a traceback, short enough for an error message
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+# Runs in the child before it becomes the command: a fork with code of ours in between is unsafe in a process with threads.
+_DIE_WITH_PARENT = (
+    f"import ctypes,os,sys;ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG},{int(signal.SIGKILL)});os.execvp(sys.argv[1],sys.argv[1:])"
+)
+_GUARD = (sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT) if sys.platform == "linux" else ()
 
 
 class Child:
@@ -33,13 +36,12 @@ class Child:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self._process = subprocess.Popen(
-                list(command),
+                [*_GUARD, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 env=environment,
                 cwd=folder,
-                preexec_fn=_die_with_parent if _LIBC else None,  # noqa: PLW1509 - one C call, loaded before the fork
             )
 
     @property
@@ -87,8 +89,3 @@ def _tail(path: Path, lines: int) -> list[str]:
             return [line.rstrip("\n") for line in deque(filter(str.strip, file), maxlen=lines)]
     except FileNotFoundError:
         return []
-
-
-def _die_with_parent() -> None:
-    if _LIBC is not None:
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -151,7 +151,7 @@ class Registry:
             "modelType": "mlflow_model",
             "modelUri": f"{self._asset('models', name, version)}/mlflow_model_folder",
             "jobName": None,
-            "systemMetadata": {"supportedComputes": computes, "SKU": minimums},
+            "system_metadata": {"supportedComputes": computes, "SKU": minimums},
         }
         return self._body("models", name, version, properties)
 

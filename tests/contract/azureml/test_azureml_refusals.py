@@ -1,0 +1,89 @@
+"""The emulator is strict: what it does not know it refuses, and says by name what it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_an_unknown_path_is_a_501_that_names_it(world, kit):
+    answered = world.ask("PATCH", "batchEndpoints/b1")
+
+    assert answered.status == 501
+    assert "PATCH" in kit.error(answered)["message"]
+    assert "batchEndpoints/b1" in kit.error(answered)["message"]
+
+
+@pytest.mark.parametrize(("version", "code"), [(None, "MissingApiVersionParameter"), ("2020-01-01", "InvalidApiVersionParameter")])
+def test_an_api_version_that_azure_does_not_have_is_refused(world, kit, version, code):
+    answered = world.ask("GET", "jobs", version=version)
+
+    assert (answered.status, kit.error(answered)["code"]) == (400, code)
+
+
+def test_another_workspace_is_not_found(world, kit):
+    path = world.cloud.site.workspace_id.replace("local-workspace", "prod-workspace")
+
+    answered = world.ask("GET", f"{path}/jobs")
+    assert (answered.status, kit.error(answered)["code"]) == (404, "ResourceNotFound")
+
+
+def test_a_path_is_read_without_regard_to_case(world):
+    path = world.cloud.site.workspace_id.replace("resourceGroups", "resourcegroups").replace("local-rg", "LOCAL-RG")
+
+    assert world.ask("GET", f"{path}/onlineendpoints").status == 200
+
+
+@pytest.mark.parametrize("token", ["none", "Bearer x", "Basic abc"])
+def test_a_request_without_a_token_of_this_cloud_is_refused(world, token):
+    assert world.ask("GET", "jobs", authorization=token).status == 401
+
+
+def test_the_identity_endpoint_gives_tokens_to_those_who_know_its_header(world):
+    path = "/msi/token?resource=https://ml.azure.com"
+    refused = world.ask("GET", path, version="2019-08-01")
+    given = json.loads(world.ask("GET", path, version="2019-08-01", x_identity_header="local").body)
+
+    assert refused.status == 401
+    assert given["token_type"] == "Bearer"
+    assert world.ask("GET", "jobs", authorization=f"Bearer {given['access_token']}").status == 200
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[]"])
+def test_a_body_that_is_no_object_is_refused(world, body):
+    from dataclasses import replace
+
+    from localcloud.azureml.wire import Request
+
+    token = world.cloud.tokens.issue("https://management.azure.com")[0]
+    path = f"{world.cloud.site.workspace_id}/jobs/ft-a1"
+    asked = Request(
+        method="PUT", path=path, query={"api-version": "2024-01-01-preview"}, headers={"authorization": f"Bearer {token}"}, body=b"{}"
+    )
+
+    assert world.cloud.handle(replace(asked, body=body)).status == 400
+
+
+def test_a_registry_error_has_the_registrys_own_shape(world):
+    registry = "/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/azureml"
+    answered = world.ask("GET", f"{registry}/models/gpt-9/versions/1", version="2021-10-01-dataplanepreview")
+
+    assert answered.status == 404
+    assert json.loads(answered.body)["statusCode"] == 404
+
+
+def test_an_unknown_fault_is_refused(world):
+    assert world.ask("POST", "/_localcloud/faults", {"jobs": {"explode": "x"}}, version=None).status == 400
+
+
+def test_the_state_shows_what_there_is(world):
+    two = world.registered()
+    world.endpoint()
+    world.deployed("d1-a", two)
+    state = json.loads(world.ask("GET", "/_localcloud/state", version=None, authorization="none").body)
+
+    assert state["jobs"] == {"ft-a1": "Completed"}
+    assert state["models"] == ["bot:v1"]
+    assert state["endpoints"]["bot-1"]["deployments"] == ["d1-a"]
+    assert state["events"]["by_type"]["Microsoft.MachineLearningServices.RunCompleted"] == 6
