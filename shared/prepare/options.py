@@ -22,13 +22,13 @@ class RowsMin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParquetLimits:
-    """What a footer may announce. A table beyond it is refused before one value is decoded."""
+    """What a table may hold, by its footer and again when it is decoded; beyond it the table is refused."""
 
     rows_max: int = 20_000_000
     columns_max: int = 1_000  # leaf columns
     row_groups_max: int = 100_000
-    row_group_bytes_max: int = 512 << 20  # uncompressed; one group of 200 MB is common
-    total_bytes_max: int = 20 << 30  # uncompressed
+    row_group_bytes_max: int = 512 << 20  # uncompressed and in memory at once; one group of 200 MB is common
+    total_bytes_max: int = 10 << 30  # uncompressed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,9 @@
 """
-A table is read in small batches through `datasets`, after its footer has shown that it is no bomb.
+A table is read through `datasets`, after pyarrow has shown in small steps that it is no bomb.
 
-A file of a few kilobytes can decode to gigabytes. What the footer admits is checked before a value is decoded; what it does
-not admit (one dictionary entry repeated a million times) is met by small batches and by a limit on all that was decoded.
+A file of a few kilobytes can decode to gigabytes. What the footer admits is checked before a value is decoded. What it does
+not admit (one text that is stored once and used by a million rows) is found by decoding a hundred rows at a time and keeping
+none: `datasets` decodes a whole row group at once, so only a group whose decoded size is known may reach it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ from shared.domain.conversation import Code, Complaint
 from shared.prepare import rows
 from shared.prepare.options import Options
 
-BATCH_ROWS: Final = 100  # a guess: at 6.6 kB a row less than 1 MB; a repeated value of 1 MB stays at 100 MB
-DECODED_RATIO_MAX: Final = 50  # decoded : announced; a long system message that is stored once and used by every row stays below
-DECODED_FLOOR: Final = 64 << 20  # characters that any table may decode to, however small it is
+BATCH_ROWS: Final = 100  # a guess: at 6.6 kB a row less than 1 MB; a repeated text of 1 MB stays at 100 MB
 COLUMNS: Final = ("messages", "prompt", "prompt_id")  # nothing else is decoded
 MAGIC: Final = b"PAR1"
 
@@ -33,40 +32,37 @@ class Unreadable(Exception):
 
 def numbered_rows(path: Path, options: Options) -> Iterator[tuple[int, rows.Row | Code]]:
     """(1-based number of the row, row or its fault). Raises Unreadable; loads pyarrow and datasets."""
-    import pyarrow
+    from pyarrow import ArrowException
 
-    columns, decoded_max = _checked_footer(path, options)
+    columns = _checked_columns(path, options)
     number = 0
-    decoded = 0
     try:
         for number, value in enumerate(_values(path, columns), start=1):
-            decoded += _characters(value)
-            if decoded > decoded_max:
-                raise Unreadable(_too_large("decoded characters", decoded, decoded_max))
             yield number, _judged(value, options)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         what = f"the table cannot be decoded after row {number:,} ({type(error).__name__})"
         raise Unreadable(conversation.about_parquet(what)) from error
 
 
-def _checked_footer(path: Path, options: Options) -> tuple[list[str], int]:
-    """Columns to read, and the characters that they may decode to."""
+def _checked_columns(path: Path, options: Options) -> list[str]:
+    """The columns to read, once the table is known to be readable within the limits."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:
-            announced = _announced_bytes(file.metadata, options)
-            names = list(file.schema_arrow.names)
+            _refuse_by_footer(file.metadata, options)
+            names = file.schema_arrow.names
+            columns = [name for name in COLUMNS if name in names]
+            if "messages" not in columns:
+                raise Unreadable(conversation.about_missing_column())
+            _refuse_by_decoded_size(file, columns, options)
     except (ArrowException, OSError) as error:
-        raise Unreadable(conversation.about_parquet("the file is no parquet table, or it is cut off")) from error
-    if "messages" not in names:
-        raise Unreadable(conversation.about_missing_column())
-    return [name for name in COLUMNS if name in names], max(DECODED_FLOOR, DECODED_RATIO_MAX * announced)
+        raise Unreadable(conversation.about_parquet("the file is no parquet table, or it is damaged")) from error
+    return columns
 
 
-def _announced_bytes(footer: Any, options: Options) -> int:
-    """Uncompressed bytes by the footer's own account. Raises Unreadable when it admits to be a bomb."""
+def _refuse_by_footer(footer: Any, options: Options) -> None:
     limits = options.parquet
     group_bytes = [footer.row_group(at).total_byte_size for at in range(min(footer.num_row_groups, limits.row_groups_max))]
     for what, seen, limit in (
@@ -79,7 +75,20 @@ def _announced_bytes(footer: Any, options: Options) -> int:
     ):
         if seen > limit:
             raise Unreadable(_too_large(what, seen, limit))
-    return sum(group_bytes)
+
+
+def _refuse_by_decoded_size(file: Any, columns: list[str], options: Options) -> None:
+    limits = options.parquet
+    total = 0
+    for group in range(file.metadata.num_row_groups):
+        in_group = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=columns):
+            in_group += batch.nbytes
+            if in_group > limits.row_group_bytes_max:
+                raise Unreadable(_too_large("decoded bytes in one row group", in_group, limits.row_group_bytes_max))
+        total += in_group
+        if total > limits.total_bytes_max:
+            raise Unreadable(_too_large("decoded bytes", total, limits.total_bytes_max))
 
 
 def _too_large(what: str, seen: int, limit: int) -> Complaint:

@@ -58,7 +58,7 @@ class Faults:
 
     def as_dict(self) -> dict[str, Any]:
         complaints = [self._whole_file] if self._whole_file else []
-        complaints += [self._about(code) for code in sorted(self._counts)]
+        complaints += [self._about(code) for code in sorted(self._counts, key=lambda code: self._first_lines[code])]
         return {
             str(complaint.code): {
                 "count": complaint.count,

@@ -1,0 +1,343 @@
+"""A whole upload: which files come out, who is held out, what the owner of a refused one reads."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared import prepare
+from shared.domain import conversation
+from shared.domain.conversation import Code
+from shared.prepare import Prepared, Refused
+from tests.prepare.conftest import make_preparing
+
+ROOT = Path(__file__).parents[2]
+FRESH_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+
+
+def line(prompt: str, answer: str = "answer") -> bytes:
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return json.dumps({"messages": turns}).encode() + b"\n"
+
+
+def rows_of(count: int) -> bytes:
+    return b"".join(line(f"question number {number}", f"answer {number}") for number in range(count))
+
+
+def written(outcome: Prepared) -> dict[str, list[dict[str, Any]]]:
+    return {side: [json.loads(row) for row in file.path.read_bytes().splitlines()] for side, file in outcome.files.items()}
+
+
+def prompts(outcome: Prepared) -> dict[str, set[bytes]]:
+    return {
+        side: {conversation.normalised_prompt(row["messages"][0]["content"]) for row in rows} for side, rows in written(outcome).items()
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- the split
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(12, (10, 1, 1)), (13, (11, 1, 1)), (20, (16, 2, 2)), (50, (40, 5, 5)), (300, (240, 30, 30))]
+)
+@pytest.mark.parametrize("salt", ["", "a", "b"])
+def test_a_small_file_is_counted_off(prepared: Callable[..., Any], count: int, expected: tuple[int, int, int], salt: str) -> None:
+    outcome = prepared(rows_of(count), salt=salt)
+
+    assert tuple(file.rows for file in outcome.files.values()) == expected
+
+
+def test_a_large_file_keeps_its_shares_about(prepared: Callable[..., Any]) -> None:
+    outcome = prepared(rows_of(5_000))
+
+    assert outcome.files["train"].rows + outcome.files["validation"].rows + outcome.files["test"].rows == 5_000
+    assert 400 < outcome.files["validation"].rows < 600
+    assert 400 < outcome.files["test"].rows < 600
+
+
+def test_a_prompt_that_was_tested_on_is_not_trained_on_after_the_file_grew(prepared: Callable[..., Any]) -> None:
+    before = prompts(prepared(rows_of(2_000)))
+    after = prompts(prepared(rows_of(2_500)))
+
+    assert not before["test"] & after["train"]
+
+
+def test_the_order_of_the_rows_does_not_decide_who_is_held_out(prepared: Callable[..., Any]) -> None:
+    upside_down = b"".join(reversed(rows_of(60).splitlines(keepends=True)))
+
+    assert prompts(prepared(rows_of(60))) == prompts(prepared(upside_down))
+
+
+def test_another_salt_holds_out_other_prompts(prepared: Callable[..., Any]) -> None:
+    assert prompts(prepared(rows_of(60), salt="a"))["test"] != prompts(prepared(rows_of(60), salt="b"))["test"]
+
+
+@FRESH_FOLDER
+@given(groups=st.lists(st.integers(1, 12), min_size=1, max_size=25), salt=st.text(max_size=3))
+def test_no_prompt_stands_on_two_sides(tmp_path: Path, groups: list[int], salt: str) -> None:
+    """Method: groups of rows that share a prompt but for case and punctuation. A refusal has to be a true one, too."""
+    twins = ("Prompt {}", "prompt {}?", "PROMPT, {}!")
+    content = b"".join(line(twins[at % 3].format(group), f"a{at}") for group, size in enumerate(groups) for at in range(size))
+    outcome = make_preparing(tmp_path)(content, salt=salt)
+    two_smallest = sum(sorted(groups)[:2])
+    possible = len(groups) >= 3 and sum(groups) - two_smallest >= 10
+
+    assert isinstance(outcome, Prepared) == possible
+    if isinstance(outcome, Prepared):
+        train, validation, test = prompts(outcome).values()
+        assert len(train | validation | test) == len(train) + len(validation) + len(test)
+        assert [file.rows >= least for file, least in zip(outcome.files.values(), (10, 1, 1), strict=True)] == [True] * 3
+
+
+def test_too_few_rows_and_too_few_prompts_are_told_apart(prepared: Callable[..., Any]) -> None:
+    few = prepared(rows_of(11))
+    same = prepared(b"".join(line("hello", f"answer {number}") for number in range(40)))
+
+    assert few.code is Code.TOO_FEW_ROWS
+    assert few.sentence.startswith("The file has 11 usable rows, fewer than the 12 needed; ")
+    assert same.code is Code.TOO_FEW_PROMPTS
+    assert same.sentence.startswith("The 40 usable rows begin with the same user message, ")
+
+
+# ------------------------------------------------------------------------------------------------------- the files
+
+
+@FRESH_FOLDER
+@given(step=st.integers(1, 3_000))
+def test_the_files_do_not_depend_on_the_chunks(tmp_path: Path, step: int) -> None:
+    content = b"\xef\xbb\xbf" + rows_of(40) + line("naïve – 東京") + b"\r\n"
+    outcome = make_preparing(tmp_path)(content, step=step)
+
+    assert isinstance(outcome, Prepared)
+    assert outcome.content_sha256 == "f6172060c656253bc3ed64bc38b3e3afc293f1559688e2c94f0f98d4843f256d"  # of every Python's bytes
+
+
+def test_hashes_and_sizes_are_those_of_the_files(prepared: Callable[..., Any]) -> None:
+    outcome = prepared(rows_of(30))
+
+    for side, file in outcome.files.items():
+        content = file.path.read_bytes()
+        assert (file.path.name, file.bytes, file.rows) == (f"{side}.jsonl", len(content), content.count(b"\n"))
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert outcome.report["splits"][side] == {"rows": file.rows, "bytes": file.bytes, "sha256": file.sha256}
+
+
+def test_nothing_but_the_three_files_stays_in_the_folder(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    prepared(rows_of(30))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.jsonl", "train.jsonl", "validation.jsonl"]
+
+
+def test_a_refusal_leaves_no_files_not_even_earlier_ones(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    prepared(rows_of(30))
+    prepared(rows_of(30) + b"nonsense\n")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_are_held_out_rows_that_end_with_the_user(prepared: Callable[..., Any]) -> None:
+    outcome = prepared(rows_of(300), samples_max=7)
+    held_out = [row["messages"] for row in written(outcome)["test"]]
+
+    assert len(outcome.samples) == 7
+    for sample in outcome.samples:
+        assert sample["messages"][-1]["role"] == "user"
+        assert [*sample["messages"], {"role": "assistant", "content": sample["reference"]}] in held_out
+
+
+def test_there_is_a_sample_even_when_every_held_out_row_is_long(prepared: Callable[..., Any]) -> None:
+    assert len(prepared(rows_of(30), sample_bytes_max=5).samples) == 1
+
+
+def test_a_few_bad_rows_may_be_allowed(prepared: Callable[..., Any]) -> None:
+    content = rows_of(38) + b"nonsense\n" * 2
+
+    assert isinstance(prepared(content, bad_rows_max_share=0.05), Prepared)
+    assert isinstance(prepared(content, bad_rows_max_share=0.04), Refused)
+
+
+# ------------------------------------------------------------------------------------------------------- what it is instead
+
+
+@pytest.mark.parametrize(
+    ("content", "like"),
+    [
+        (b"PK\x03\x04" + b"\x00" * 40, "a zip archive"),
+        (b"%PDF-1.7\n...", "a PDF document"),
+        (gzip.compress(rows_of(30)), "a gzip archive"),
+        (b"PAR1....", "a parquet table"),
+        (rows_of(30).decode().encode("utf-16"), "UTF-16 text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"\x00" * 5_000, "zero bytes"),
+        (b"[\n" + rows_of(3).replace(b"}\n", b"},\n") + b"]", "one JSON array"),
+        (json.dumps([json.loads(row) for row in rows_of(30).splitlines()]).encode(), "one JSON array"),
+        (json.dumps(json.loads(line("x")), indent=2).encode(), "JSON spread over several lines"),
+        (b"prompt,answer\nhi,ho\n", "CSV"),
+        (b"prompt\tanswer\nhi\tho\n", "TSV"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"Dear team,\nhere are the chats.\n", "CSV"),
+        (b"hello world\n", "plain text"),
+    ],
+)
+def test_another_format_is_called_by_its_name(prepared: Callable[..., Any], content: bytes, like: str) -> None:
+    outcome = prepared(content)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.code is Code.NOT_JSONL
+    assert like in outcome.sentence
+
+
+def test_one_stray_line_above_good_rows_is_a_bad_line(prepared: Callable[..., Any]) -> None:
+    outcome = prepared(b"prompt,answer\n" + rows_of(30))
+
+    assert outcome.code is Code.BAD_JSON
+    assert outcome.sentence.startswith("Line 1 is not valid JSON; ")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \r\n\n", b"\xef\xbb\xbf"])
+def test_a_file_without_rows_is_empty(prepared: Callable[..., Any], content: bytes) -> None:
+    assert prepared(content).code is Code.EMPTY_FILE
+
+
+@pytest.mark.parametrize(("suffix", "hint"), [(".csv", "upload a .jsonl"), (".gz", "unpack it"), ("", "has no ending")])
+def test_another_ending_is_refused_without_reading(prepared: Callable[..., Any], suffix: str, hint: str) -> None:
+    outcome = prepared(rows_of(30), suffix=suffix)
+
+    assert outcome.code is Code.WRONG_SUFFIX
+    assert hint in outcome.sentence
+
+
+def test_a_file_that_is_too_large_is_refused_without_reading(tmp_path: Path) -> None:
+    unread = iter([b"x"])
+    source = prepare.Source(suffix=".jsonl", size=1 << 50, chunks=unread)
+
+    assert getattr(prepare.prepare(source, workdir=tmp_path, options=prepare.Options()), "code", None) is Code.TOO_LARGE
+    assert next(unread) == b"x"
+
+
+def test_the_sentence_names_the_most_frequent_fault_and_counts_the_other_kinds(prepared: Callable[..., Any]) -> None:
+    outcome = prepared(rows_of(20) + b"oops\n" + b'{"messages":[]}\n' * 30)
+
+    assert outcome.sentence == (
+        "Lines 22, 23, 24 and 27 more have no messages; each row needs a user and an assistant turn "
+        "(1 more kind of fault is in the report)."
+    )
+    assert outcome.report["faults"]["empty_messages"]["count"] == 30
+    assert outcome.report["faults"]["empty_messages"]["first_lines"] == list(range(22, 42))
+
+
+# ------------------------------------------------------------------------------------------------------- hostile and broken
+
+
+@FRESH_FOLDER
+@given(content=st.binary(max_size=400) | st.lists(st.sampled_from([line("x"), b"{", b"[", b"\xff", b"\n", b'"']), max_size=9).map(b"".join))
+def test_any_bytes_get_an_outcome(tmp_path: Path, content: bytes) -> None:
+    outcome = make_preparing(tmp_path)(content, step=64)
+
+    assert isinstance(outcome, Refused)
+    assert outcome.sentence.endswith(".")
+    json.dumps(outcome.report)
+
+
+@pytest.mark.parametrize("announced", [-1, 1])
+def test_a_stream_of_another_length_than_announced_is_not_judged(tmp_path: Path, announced: int) -> None:
+    content = rows_of(30)
+    source = prepare.Source(suffix=".jsonl", size=len(content) + announced, chunks=[content])
+
+    with pytest.raises(prepare.StreamEndedEarly, match="read it again"):
+        prepare.prepare(source, workdir=tmp_path, options=prepare.Options())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_endless_line_needs_no_memory(tmp_path: Path) -> None:
+    """256 MB without an end of line, in chunks of 1 MiB that are all the same object."""
+    size = 256 << 20
+    chunk = b'{"messages":' + b"a" * ((1 << 20) - 12)
+    source = prepare.Source(suffix=".jsonl", size=size, chunks=(chunk for _ in range(256)))
+    tracemalloc.start()
+    outcome = prepare.prepare(source, workdir=tmp_path, options=prepare.Options(source_bytes_max=size))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert getattr(outcome, "code", None) is Code.TOO_LONG
+    assert peak < 12 << 20  # two times the limit of a line, and some
+
+
+def test_no_word_of_the_data_set_is_in_a_report(prepared: Callable[..., Any]) -> None:
+    canary = "ZEBRA77"
+    faulty = [
+        line(canary, "").replace(b"user", canary.encode()),
+        b'{"' + canary.encode() + b'": 1}\n',
+        line(canary) * 2,
+        f"{canary}\n".encode(),
+        line(canary).replace(b'{"messages"', f'{{"{canary}":1,"prompt_id":"{canary}","messages"'.encode()),
+    ]
+    for content in (rows_of(30) + b"".join(faulty), rows_of(30) + faulty[2] + faulty[4], faulty[3] * 3):
+        outcome = prepared(content)
+
+        assert canary not in json.dumps(outcome.report)
+        assert canary not in getattr(outcome, "sentence", "")
+
+
+def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:
+    content = rows_of(30)
+    seen: list[prepare.Progress] = []
+    source = prepare.Source(suffix=".jsonl", size=len(content), chunks=[content[:100], content[100:]])
+    prepare.prepare(source, workdir=tmp_path, options=prepare.Options(), progress=seen.append)
+
+    assert [progress.bytes_read for progress in seen] == [100, len(content)]
+    assert seen[-1].rows == 30
+
+
+@pytest.mark.parametrize("wrong", [{"test_share": 0}, {"test_share": 0.6, "validation_share": 0.4}, {"bad_rows_max_share": 1}])
+def test_options_that_leave_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        prepare.Options(**wrong)
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def command(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.prepare", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_command_accepts_the_example(tmp_path: Path) -> None:
+    done = command(ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path, "--json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["faults"] == {}
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["manifest.json", "report.json", "test.jsonl", "train.jsonl", "validation.jsonl"]
+    assert json.loads((tmp_path / "manifest.json").read_text())["files"]["test"]["rows"] >= 10
+
+
+def test_the_command_rejects_the_broken_example(tmp_path: Path) -> None:
+    done = command(ROOT / "examples" / "broken.jsonl", "--out", tmp_path)
+
+    assert done.returncode == 3
+    assert done.stdout.startswith("Rejected. Line")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+
+
+def test_the_command_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert command(tmp_path / "nothing.jsonl", "--out", tmp_path).returncode == 2
+
+
+def test_nothing_heavy_loads_for_json_lines() -> None:
+    check = "import sys, shared.prepare; sys.exit(bool({'datasets', 'pyarrow', 'pandas', 'numpy', 'azure'} & set(sys.modules)))"
+
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False, timeout=60).returncode == 0
