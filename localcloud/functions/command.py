@@ -1,0 +1,87 @@
+"""`python -m localcloud functions`: one host process for one app folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from localcloud.functions import in_process, server, settings
+from localcloud.functions.host import Host
+
+PORT_BUSY_EXIT = 4
+WRONG_SETTINGS_EXIT = 2
+LEASE_S = 600  # how long the real host hides a received message (fixed in its code)
+log = logging.getLogger("host")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", type=Path, default=Path(), help="folder of function_app.py and host.json (default: here)")
+    parser.add_argument("--port", type=int, default=7071, help="port on 127.0.0.1 (default: 7071)")
+    parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, if there is one)")
+    parser.add_argument("--data", type=Path, help="folder for what outlives the process (default: .localcloud in the app)")
+    parser.add_argument(
+        "--message-lease",
+        type=int,
+        default=LEASE_S,
+        metavar="SECONDS",
+        help="how long a received message stays hidden if this host dies (default: 600, as in the real host)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or Ctrl-C."""
+    _log_to_stderr()
+    app = args.app.resolve()
+    file = args.settings.resolve() if args.settings else _default_settings(app)
+    data = (args.data or app / ".localcloud").resolve()
+    try:
+        os.environ.update(settings.load_values(file, os.environ))
+        options = settings.load_host_options(app, os.environ)
+    except settings.WrongSettings as error:
+        log.error("%s", error)
+        return WRONG_SETTINGS_EXIT
+    os.chdir(app)
+    its_worker = in_process.InProcessWorker(app, timeout=options.function_timeout)
+    host = Host(its_worker, options, data=data, lease_s=max(1, args.message_lease))
+    try:
+        front = server.Server(host, args.port)
+    except OSError as error:
+        log.error("Port %d cannot be used (%s). Stop what listens there, or choose another with --port.", args.port, error.strerror)
+        return PORT_BUSY_EXIT
+    _serve(host, front)
+    return 0
+
+
+def _serve(host: Host, front: server.Server) -> None:
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    host.start(os.environ)  # the port answers only after indexing, so that "Running" never comes too early
+    threading.Thread(target=front.serve_forever, name="http", daemon=True).start()
+    log.info("The host listens on http://127.0.0.1:%d with %d functions.", front.server_address[1], len(host.functions))
+    stopping.wait()
+    log.info("The host stops.")
+    host.stop()
+    front.shutdown()
+    logging.shutdown()
+    os._exit(0)  # a cut-off function must not hold the process
+
+
+def _default_settings(app: Path) -> Path | None:
+    file = app / "local.settings.json"
+    return file if file.exists() else None
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)  # its requests and answers are not for a log

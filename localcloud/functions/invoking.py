@@ -1,0 +1,54 @@
+"""
+Every invocation leaves one line in the log: name, outcome, milliseconds. Never what the trigger brought.
+
+A function that outruns functionTimeout ends this process, because the real host restarts the worker then and all of its
+invocations die. Whoever supervises the host starts it again; messages come back when their lease runs out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+from localcloud.functions import worker
+
+TIMEOUT_EXIT = 5  # the exit code after functionTimeout: the supervisor starts the host again
+log = logging.getLogger("host")
+
+
+class Invoker:
+    """The one place where the host calls the worker."""
+
+    def __init__(self, its_worker: worker.Worker) -> None:
+        self._worker = its_worker
+        self._running = 0
+        self._idle = threading.Condition()
+
+    def __call__(self, name: str, data: worker.Value, metadata: Mapping[str, worker.Value] | None = None) -> worker.Outcome:
+        started = time.perf_counter()
+        with self._idle:
+            self._running += 1
+        try:
+            outcome = self._worker.invoke(name, data, metadata or {})
+        except worker.TimedOut as error:
+            log.critical("%s The host ends, and all that it runs, as the real host ends its worker.", error)
+            logging.shutdown()
+            os._exit(TIMEOUT_EXIT)
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+        took_ms = 1000 * (time.perf_counter() - started)
+        if outcome.succeeded:
+            log.info("%s succeeded in %.0f ms", name, took_ms)
+        else:
+            log.error("%s failed in %.0f ms: %s\n%s", name, took_ms, outcome.error, outcome.traceback.rstrip())
+        return outcome
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """True: nothing runs any more."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._running == 0, timeout=seconds)

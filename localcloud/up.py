@@ -1,0 +1,472 @@
+"""
+`up` starts Azurite, the Azure ML emulator and the Functions host, in this order, each when the one before answers.
+
+When all are ready it writes the env file and then the state file; whoever waits for the state file finds everything running. It
+stays in the foreground and stops everything in reverse order. What it started is recorded in DATA/processes.json, so `restart`
+can do it again and the next `up` can clear away what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from localcloud import azurite, eventgrid, processes
+from localcloud.functions import settings
+from localcloud.functions.invoking import TIMEOUT_EXIT
+from localcloud.processes import StartFailed
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("azurite", "azureml", "functions")  # in the order of starting
+CONTAINERS = ("datasets", "prepared", "ledger", "azureml-blobstore")
+QUEUES = ("turns",)
+STORAGE_SETTINGS = ("AzureWebJobsStorage", "DATASETS")  # always aimed at Azurite
+READY_WITHIN_S = {"azurite": 30.0, "azureml": 60.0, "functions": 60.0}  # a loaded laptop; typical are 1, 2 and 1
+LEASE_S = 15  # the real 600 would make a killed host look stuck
+PACE = 0.1  # Event Grid's first retry after 1 s instead of 10
+PORT_BUSY_EXIT = 4
+LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    azurite: azurite.Ports = field(default_factory=azurite.Ports)
+    azureml: int = 8443
+    functions: int = 7071
+
+    @classmethod
+    def free(cls) -> Ports:
+        blob, queue, table, azureml, functions = processes.free_ports(5)
+        return cls(azurite=azurite.Ports(blob=blob, queue=queue, table=table), azureml=azureml, functions=functions)
+
+    def named(self) -> dict[str, int]:
+        three = self.azurite
+        storage = {"Azurite blobs": three.blob, "Azurite queues": three.queue, "Azurite tables": three.table}
+        return {**storage, "Azure ML": self.azureml, "functions host": self.functions}
+
+
+@dataclass(kw_only=True)
+class Part:
+    """One process, with all that is needed to start it again."""
+
+    name: str
+    command: list[str]
+    ports: list[int]
+    cwd: str
+    environment: dict[str, str] = field(default_factory=dict)  # what is set over the supervisor's own environment
+    unset: list[str] = field(default_factory=list)  # what is taken away from it
+    pid: int = 0  # 0: not started
+    began: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder of everything local (default: .localcloud)")
+    parser.add_argument("--env", type=Path, help="file of `export` lines for other shells (default: DATA/env)")
+    parser.add_argument("--state", type=Path, help="file that appears when all is ready (default: DATA/state.json)")
+    parser.add_argument("--ports", choices=("fixed", "auto"), default="fixed", help="fixed: 10000-10002, 8443, 7071; auto: free ones")
+    parser.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py (default: this project)")
+    parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, else its example)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the functions host; repeatable")
+    parser.add_argument("--metric-grain", type=int, metavar="SECONDS", help="how fine the emulator's metrics are")
+    parser.add_argument("--pace", type=float, default=PACE, help="factor on Event Grid's waiting times (default: 0.1)")
+    parser.add_argument("--message-lease", type=int, default=LEASE_S, metavar="SECONDS", help="see `functions --help` (default: 15)")
+    parser.add_argument("--func", action="store_true", help="run the app with Core Tools (`func start`) instead of our host")
+
+
+def add_azurite_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder of everything local (default: .localcloud)")
+    parser.add_argument("--azurite", type=Path, help="Azurite's script (default: the project's own)")
+    for name, port in asdict(azurite.Ports()).items():
+        parser.add_argument(f"--{name}-port", type=int, default=port)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start, stay, stop. 0: stopped on request, 1: something did not start, 4: a port is taken."""
+    cloud = Cloud(args)
+    _interrupt_on_signals()
+    try:
+        cloud.check()
+        cloud.start()
+        _say(f"The local cloud runs. State: {cloud.state_file}. Stop it with Ctrl-C.")
+        cloud.stay()
+    except StartFailed as error:
+        _say(str(error))
+        return error.exit_code
+    except (settings.WrongSettings, azurite.AzuriteMissing) as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say("Stopping.")
+        return 0
+    finally:
+        cloud.stop()
+
+
+def run_azurite(args: argparse.Namespace) -> int:
+    """Azurite alone, in the foreground."""
+    ports = azurite.Ports(blob=args.blob_port, queue=args.queue_port, table=args.table_port)
+    _interrupt_on_signals()
+    one = azurite.Azurite(args.data.resolve(), ports, args.azurite)
+    try:
+        _refuse_busy({f"Azurite {name}": port for name, port in asdict(ports).items()})
+        with one:
+            _say(one.connection_string)
+            while processes.alive(one.pid):
+                time.sleep(LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        return 0
+    except (StartFailed, azurite.AzuriteMissing) as error:
+        _say(str(error))
+        return error.exit_code if isinstance(error, StartFailed) else 1
+    _say(f"Azurite ended. Its log, {one.log}, ends with:\n{processes.tail(one.log)}")
+    return 1
+
+
+def run_restart(args: argparse.Namespace) -> int:
+    """End one process of a running cloud, if it lives, and start it again as it was."""
+    data = args.data.resolve()
+    try:
+        record = Record.read(data)
+        part = record.parts[args.name]
+        processes.stop(part.pid, part.began)
+        start_part(part, data)
+        record.replace(part)
+    except StartFailed as error:
+        _say(str(error))
+        return error.exit_code
+    except (OSError, ValueError, KeyError):
+        _say(f"No record of {args.name} in {data}. Start the local cloud first: python -m localcloud up --data {args.data}")
+        return 1
+    _say(f"{args.name} runs again, pid {part.pid}.")
+    return 0
+
+
+@dataclass
+class Record:
+    """DATA/processes.json: what runs, how it was started, and where the state file is."""
+
+    data: Path
+    state_file: Path
+    supervisor: int
+    supervisor_began: str | None
+    parts: dict[str, Part]
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: Path) -> Record:
+        kept = json.loads((data / "processes.json").read_text(encoding="utf-8"))
+        parts = {name: Part(**part) for name, part in kept["parts"].items()}
+        return cls(data, Path(kept["state_file"]), kept["supervisor"], kept["supervisor_began"], parts, kept["settings"])
+
+    def write(self) -> None:
+        """For the owner's eyes: the environment of a process may hold what a person set."""
+        document = {**asdict(self), "data": str(self.data), "state_file": str(self.state_file)}
+        processes.write_json(self.data / "processes.json", document, mode=0o600)
+
+    def replace(self, part: Part) -> None:
+        """Put a restarted process in, also into the state file if that was written already."""
+        current = Record.read(self.data)
+        current.parts[part.name] = part
+        current.write()
+        if current.state_file.exists():
+            current.write_state()
+
+    def write_state(self) -> None:
+        """The state file in the form that others rely on."""
+        state: dict[str, Any] = {}
+        for name in NAMES:
+            part = self.parts[name]
+            state[name] = {"pid": part.pid, "port": part.ports[0], "log": str(log_of(self.data, name))}
+            if name == "azurite":
+                state[name]["ports"] = dict(zip(("blob", "queue", "table"), part.ports, strict=True))
+        processes.write_json(self.state_file, {**state, "settings": self.settings}, mode=0o600)
+
+
+class Cloud:
+    """One `up`: its choices, and the record of what it started."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.data: Path = args.data.resolve()
+        self.env_file: Path = (args.env or self.data / "env").resolve()
+        self.state_file: Path = (args.state or self.data / "state.json").resolve()
+        self.ports = Ports.free() if args.ports == "auto" else Ports()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._record = Record(self.data, self.state_file, os.getpid(), processes.began(os.getpid()), {})
+        self._owns_record = False
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is started; clear away what a killed `up` left."""
+        try:
+            earlier = Record.read(self.data)
+        except (OSError, ValueError, KeyError, TypeError):
+            earlier = None
+        if earlier and processes.alive(earlier.supervisor, earlier.supervisor_began):
+            text = f"A local cloud already runs on {self.data} (pid {earlier.supervisor}). Stop it, or use another --data."
+            raise StartFailed(text, PORT_BUSY_EXIT)
+        for part in reversed(list(earlier.parts.values())) if earlier else []:
+            if processes.alive(part.pid, part.began):
+                _say(f"Stopping {part.name} (pid {part.pid}), left behind by a local cloud that was killed.")
+                processes.stop(part.pid, part.began)
+        _refuse_busy(self.ports.named())
+
+    def start(self) -> None:
+        """Each part when the one before answers; then the env file; then the state file."""
+        self._owns_record = True
+        for old in (self.state_file, *(log_of(self.data, name) for name in NAMES)):
+            old.unlink(missing_ok=True)
+        self._begin(self._azurite())
+        _make_storage(azurite.connection_string(self.ports.azurite))
+        self._begin(self._azureml())
+        exported, unset = read_env(self.data / "azureml.env")
+        self._record.settings = {**exported, **self._relocated(), **_assignments(self.args.set)}
+        self._begin(self._functions(unset))
+        write_env(self.env_file, {**exported, **self._relocated()}, unset)
+        self._record.write_state()
+
+    def stay(self) -> NoReturn:
+        """Wait for a signal; say when a process ends; start the host again after functionTimeout, as Azure does."""
+        told: set[int] = set()
+        while True:
+            time.sleep(LOOK_EVERY_S)
+            for name, child in list(self._children.items()):
+                code = child.poll()
+                if code is None or child.pid in told:
+                    continue
+                told.add(child.pid)
+                part = Record.read(self.data).parts[name]
+                if part.pid != child.pid:  # `restart` was quicker
+                    continue
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                _say(f"{name} {how}. Start it again with: python -m localcloud restart {name} --data {self.data}")
+                if name == "functions" and code == TIMEOUT_EXIT:
+                    _say("That was functionTimeout; starting it again, as Azure does.")
+                    self._children[name] = start_part(part, self.data)
+                    self._record.replace(part)
+
+    def stop(self) -> None:
+        """Every process of the record, last started first, also those that `restart` started."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if not self._owns_record:
+            return
+        try:
+            parts = Record.read(self.data).parts
+        except (OSError, ValueError):
+            parts = self._record.parts
+        for name in reversed(NAMES):
+            if name in parts:
+                processes.stop(parts[name].pid, parts[name].began)
+        self.state_file.unlink(missing_ok=True)
+        (self.data / "processes.json").unlink(missing_ok=True)
+
+    def _begin(self, part: Part) -> None:
+        _say(f"Starting {part.name}.")
+        self._record.parts[part.name] = part
+
+        def started(_: Part) -> None:  # recorded before it is ready, so that an interrupted start leaves nothing behind
+            self._record.write()
+
+        self._children[part.name] = start_part(part, self.data, started)
+
+    def _azurite(self) -> Part:
+        command = azurite.command(self.data, self.ports.azurite)
+        return Part(name="azurite", command=command, ports=self.ports.azurite.all(), cwd=str(ROOT))
+
+    def _azureml(self) -> Part:
+        host = f"http://127.0.0.1:{self.ports.functions}"
+        subscriptions = [{**one, "pace": self.args.pace} for one in eventgrid.default_subscriptions(host)]
+        processes.write_json(self.data / "subscriptions.json", subscriptions)
+        command = [
+            *(sys.executable, "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
+            *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
+            *("--events", "--subscriptions", str(self.data / "subscriptions.json")),
+        ]
+        if self.args.metric_grain is not None:
+            command += ["--metric-grain", str(self.args.metric_grain)]
+        return Part(name="azureml", command=command, ports=[self.ports.azureml], cwd=str(ROOT))
+
+    def _functions(self, unset: list[str]) -> Part:
+        app, port = self.args.app.resolve(), str(self.ports.functions)
+        command = [
+            *(sys.executable, "-m", "localcloud", "functions", "--app", str(app), "--port", port, "--data", str(self.data)),
+            *("--settings", str(self._settings_file()), "--message-lease", str(self.args.message_lease)),
+        ]
+        if self.args.func:
+            func = shutil.which("func")
+            if func is None:
+                raise StartFailed("Core Tools (`func`) is not on the PATH. Install it, or leave --func out to use our own host.")
+            command = [func, "start", "--port", port]
+        return Part(
+            name="functions",
+            command=command,
+            ports=[self.ports.functions],
+            cwd=str(app if self.args.func else ROOT),
+            environment=self._record.settings,
+            unset=unset,
+        )
+
+    def _settings_file(self) -> Path:
+        given: Path | None = self.args.settings
+        app: Path = self.args.app.resolve()
+        own = app / "local.settings.json"
+        return given.resolve() if given else own if own.exists() else app / "local.settings.json.example"
+
+    def _relocated(self) -> dict[str, str]:
+        """The settings that name an address of the local cloud, with today's ports."""
+        storage = azurite.connection_string(self.ports.azurite)
+        values = settings.load_values(self._settings_file(), {})
+        moved = {name: relocate(value, self.ports) for name, value in values.items()}
+        return {name: value for name, value in moved.items() if value != values[name]} | dict.fromkeys(STORAGE_SETTINGS, storage)
+
+
+def start_part(part: Part, data: Path, started: Callable[[Part], None] = lambda _: None) -> subprocess.Popen[bytes]:
+    """Start one process and wait until it answers; one that does not is ended."""
+    log = log_of(data, part.name)
+    environment = {name: value for name, value in os.environ.items() if name not in part.unset} | part.environment
+    child = processes.start(part.command, log=log, environment=environment, cwd=Path(part.cwd))
+    part.pid, part.began = child.pid, processes.began(child.pid)
+    started(part)
+    try:
+        ready = _READY[part.name]
+        processes.wait_ready(part.name, child, lambda: ready(part, data), within_s=READY_WITHIN_S[part.name], log=log)
+    except BaseException:
+        processes.stop(child.pid)
+        raise
+    return child
+
+
+def log_of(data: Path, name: str) -> Path:
+    return data / "logs" / f"{name}.log"
+
+
+def relocate(value: str, ports: Ports) -> str:
+    """Aim a setting that was written for the fixed ports at the ports in use."""
+    if value == "UseDevelopmentStorage=true" or f"AccountName={azurite.ACCOUNT};" in value:
+        return azurite.connection_string(ports.azurite)
+    fixed = Ports()
+    for old, new in zip(fixed.named().values(), ports.named().values(), strict=True):
+        value = re.sub(rf"\b(localhost|127\.0\.0\.1):{old}\b", rf"\g<1>:{new}", value)
+    return value
+
+
+def read_env(file: Path) -> tuple[dict[str, str], list[str]]:
+    """`export NAME='value'` and `unset NAME` lines; a missing file has none."""
+    exported: dict[str, str] = {}
+    unset: list[str] = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        if match := re.fullmatch(r"export (\w+)='(.*)'", line):
+            exported[match.group(1)] = match.group(2).replace("'\\''", "'")
+        elif match := re.fullmatch(r"unset (\w+)", line):
+            unset.append(match.group(1))
+    return exported, unset
+
+
+def write_env(file: Path, exported: Mapping[str, str], unset: list[str]) -> None:
+    lines = [f"unset {name}" for name in unset]
+    for name, value in exported.items():
+        quoted = value.replace("'", "'\\''")
+        lines.append(f"export {name}='{quoted}'")
+    processes.write_atomically(file, "\n".join(lines) + "\n", mode=0o600)
+
+
+def _assignments(given: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    wrong = [name for name, equals, _ in pairs if not name or not equals]
+    if wrong:
+        raise StartFailed(f"--set {wrong[0]!r} names no value; write it as --set NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
+def _refuse_busy(ports: Mapping[str, int]) -> None:
+    for name, port in ports.items():
+        if not processes.is_free(port):
+            raise StartFailed(
+                f"Port {port} ({name}) is taken. Stop what listens there (`lsof -i :{port}` names it), or use other ports "
+                "(`up --ports auto`).",
+                PORT_BUSY_EXIT,
+            )
+
+
+def _make_storage(connection_string: str) -> None:
+    """Containers and queues that a deployment would have created."""
+    from azure.core.exceptions import ResourceExistsError
+    from azure.storage.blob import BlobServiceClient
+    from azure.storage.queue import QueueServiceClient
+
+    with (
+        BlobServiceClient.from_connection_string(connection_string) as blobs,
+        QueueServiceClient.from_connection_string(connection_string) as queues,
+    ):
+        makers: list[Callable[[], object]] = [lambda name=name: blobs.create_container(name) for name in CONTAINERS]  # type: ignore[misc]
+        makers += [lambda name=name: queues.create_queue(name) for name in QUEUES]  # type: ignore[misc]
+        for make in makers:
+            try:
+                make()
+            except ResourceExistsError:  # an earlier `up` on the same folder made it
+                continue
+
+
+def _azureml_ready(part: Part, data: Path) -> bool:
+    certificate = data / "ca.pem"
+    if not certificate.exists():
+        return False
+    try:
+        context = ssl.create_default_context(cafile=str(certificate))
+        _get(f"https://localhost:{part.ports[0]}/_localcloud/state", context)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _functions_ready(part: Part, data: Path) -> bool:
+    try:
+        status = json.loads(_get(f"http://127.0.0.1:{part.ports[0]}/admin/host/status"))
+    except (OSError, ValueError):
+        return False
+    if status.get("state") == "Error":
+        errors = "\n".join(status.get("errors", []))
+        raise StartFailed(f"The app has no functions: {errors}\nThe whole story is in {log_of(data, part.name)}.")
+    return bool(status.get("state") == "Running")
+
+
+_READY: dict[str, Callable[[Part, Path], bool]] = {
+    "azurite": lambda part, _: all(processes.accepts(port) for port in part.ports),
+    "azureml": _azureml_ready,
+    "functions": _functions_ready,
+}
+
+
+def _get(url: str, context: ssl.SSLContext | None = None) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    with opener.open(url, timeout=5) as response:
+        answer: bytes = response.read()
+    return answer
+
+
+def _interrupt_on_signals() -> None:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
