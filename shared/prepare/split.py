@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal
 
 import xxhash
@@ -38,8 +38,14 @@ def sides(keys: array[int], options: Options) -> Callable[[int], Side] | None:
             return at_fixed_hash
     sizes = Counter(keys)
     by_hash = sorted(sizes)
-    by_size = sorted(sizes, key=lambda key: (sizes[key], key))  # small groups first: fits whenever one prompt rules the file
-    return _counted_off(by_hash, sizes, options) or _counted_off(by_size, sizes, options)
+    by_size = sorted(sizes, key=lambda key: (sizes[key], key))
+    minimum: dict[Side, int] = {"test": options.rows_min.test, "validation": options.rows_min.validation}
+    shares: dict[Side, int] = {
+        "test": max(minimum["test"], round(options.test_share * len(keys))),
+        "validation": max(minimum["validation"], round(options.validation_share * len(keys))),
+    }
+    # When few prompts rule the file, the share of the first side may leave nothing for the next: then the least, smallest first.
+    return _counted_off(by_hash, sizes, shares, options) or _counted_off(by_size, sizes, minimum, options)
 
 
 def _at_fixed_hash(options: Options) -> Callable[[int], Side]:
@@ -58,16 +64,11 @@ def _enough(rows: Counter[Side], options: Options) -> bool:
     return all(rows[side] >= rows_min for side, rows_min in zip(SIDES, options.rows_min.all, strict=True))
 
 
-def _counted_off(order: Iterable[int], sizes: Counter[int], options: Options) -> Callable[[int], Side] | None:
-    """Prompts go to the test side until it has its share, then to validation; a prompt that would take too much trains."""
-    rows = sizes.total()
-    wanted: dict[Side, int] = {
-        "test": max(options.rows_min.test, round(options.test_share * rows)),
-        "validation": max(options.rows_min.validation, round(options.validation_share * rows)),
-    }
+def _counted_off(order: Iterable[int], sizes: Counter[int], wanted: Mapping[Side, int], options: Options) -> Callable[[int], Side] | None:
+    """Prompts go to the test side until it has what is wanted, then to validation; a prompt that would take too much trains."""
     held_out: dict[int, Side] = {}
     filled: Counter[Side] = Counter()
-    spare = rows - options.rows_min.train
+    spare = sizes.total() - options.rows_min.train
     reserves: tuple[tuple[Side, int], ...] = (("test", options.rows_min.validation), ("validation", 0))
     for side, reserved in reserves:
         for key in order:
@@ -77,5 +78,5 @@ def _counted_off(order: Iterable[int], sizes: Counter[int], options: Options) ->
                 held_out[key] = side
                 filled[side] += sizes[key]
                 spare -= sizes[key]
-    filled["train"] = rows - filled.total()
+    filled["train"] = sizes.total() - filled.total()
     return (lambda key: held_out.get(key, "train")) if _enough(filled, options) else None

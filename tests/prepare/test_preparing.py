@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared import prepare
@@ -85,6 +85,7 @@ def test_another_salt_holds_out_other_prompts(prepared: Callable[..., Any]) -> N
 
 @FRESH_FOLDER
 @given(groups=st.lists(st.integers(1, 12), min_size=1, max_size=25), salt=st.text(max_size=3))
+@example(groups=[1, 1, 4, 9], salt="")  # the share of the test side left nothing for validation
 def test_no_prompt_stands_on_two_sides(tmp_path: Path, groups: list[int], salt: str) -> None:
     """Method: groups of rows that share a prompt but for case and punctuation. A refusal has to be a true one, too."""
     twins = ("Prompt {}", "prompt {}?", "PROMPT, {}!")
