@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localcloud.azureml import events, operations, processes
+from localcloud.azureml import events, processes
 from localcloud.azureml import site as sites
 from localcloud.azureml.computes import Computes
 from localcloud.azureml.control import Control
@@ -57,7 +57,6 @@ class Options:
     nodes_max: int = 1  # jobs that the cluster runs at once
     metric_grain_seconds: int = 60  # Azure's own grain
     identical_job_put: Identical = "refused"  # the harsher of two answers; which one Azure gives is not known
-    retry_after: str = operations.RETRY_AFTER  # seconds that a client waits between two looks
     publish: events.Publish = events.silence
     delivered: Callable[[], dict[str, Any]] = dict  # what became of the published events
     record: Callable[[Request, Response], None] | None = None  # None: exchanges are not recorded
@@ -75,7 +74,7 @@ class Cloud:
         self._stopping = threading.Event()
         self._ticker: threading.Thread | None = None
         announcer = Announcer(site.workspace_id, options.publish)
-        faults, begun, registry = Faults(), Operations(site, options.retry_after), Registry(site)
+        faults, begun, registry = Faults(), Operations(site), Registry(site)
         clusters, datastores = Computes(site, options.nodes_max), Datastores(site, storage)
         meter = Meter(options.metric_grain_seconds, site.clock)
         self.tokens = Tokens(site, token_key)

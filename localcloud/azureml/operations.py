@@ -19,7 +19,7 @@ from localcloud.azureml.wire import Json, Refused, Response, answer
 if TYPE_CHECKING:
     from localcloud.azureml.site import Site
 
-RETRY_AFTER = "1"  # seconds; Azure sends none, the SDK then waits 5 to 30 s
+RETRY_AFTER = "1"  # seconds, whole (the SDK reads an int); Azure sends none, the SDK then waits 5 to 30 s
 TIMEOUT = "PT30M"  # what Azure's header says [recorded]
 NOT_ENDED = "0001-01-01T00:00:00+00:00"  # Azure's end time of what runs [recorded]
 _LOCATION = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/"
@@ -40,9 +40,8 @@ class Operation:
 class Operations:
     """All operations since the start."""
 
-    def __init__(self, site: Site, retry_after: str = RETRY_AFTER) -> None:
+    def __init__(self, site: Site) -> None:
         self.site = site
-        self._retry_after = retry_after
         self._all: dict[str, Operation] = {}
 
     def routes(self) -> list[Route]:
@@ -81,7 +80,7 @@ class Operations:
             "Azure-AsyncOperation": self.status_address(operation),
             "Location": location,
             "x-ms-async-operation-timeout": TIMEOUT,
-            "Retry-After": self._retry_after,
+            "Retry-After": RETRY_AFTER,
         }
 
     def _address(self, kind: str, operation: Operation) -> str:
@@ -106,12 +105,12 @@ class Operations:
         }
         if operation.error:
             body["error"] = operation.error
-        return answer(body, headers={} if operation.ended else {"Retry-After": self._retry_after})
+        return answer(body, headers={} if operation.ended else {"Retry-After": RETRY_AFTER})
 
     def _result(self, call: Call) -> Response:
         operation = self._find(call)
         if operation.ended is None:
-            headers = {"Location": self._address("mfeOperationResults", operation), "Retry-After": self._retry_after}
+            headers = {"Location": self._address("mfeOperationResults", operation), "Retry-After": RETRY_AFTER}
             return Response(status=202, headers=headers)
         if operation.error:
             raise Refused(400, operation.error["code"], operation.error["message"])

@@ -185,7 +185,7 @@ def build(folder: Path, **options: Any) -> World:
         return datetime.now(UTC) + (world.offset if world else timedelta(0))
 
     site = Site(folder=folder, base=PUBLIC_BASE, clock=clock)
-    chosen = Options(**{"trainer": FAKE_TRAINER, "retry_after": "0.05", "publish": lambda topic, event: events.append(event), **options})
+    chosen = Options(**{"trainer": FAKE_TRAINER, "publish": lambda topic, event: events.append(event), **options})
     world = World(cloud=Cloud(site, storage, "k" * 32, chosen), storage=storage, events=events)
     return world
 

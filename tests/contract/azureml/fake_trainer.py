@@ -11,6 +11,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 MLMODEL = """\
 flavors:
@@ -36,7 +37,7 @@ def train(job_file: str) -> int:
     return 0
 
 
-def log(job: dict, step: int, loss: float) -> None:
+def log(job: dict[str, Any], step: int, loss: float) -> None:
     with Path(job["metrics"]).open("a") as file:
         line = {"name": "eval_loss", "value": loss, "step": step, "timestamp_ms": int(time.time() * 1000)}
         file.write(json.dumps(line) + "\n" + json.dumps({"param": "learning_rate", "value": "5e-06"}) + "\n")

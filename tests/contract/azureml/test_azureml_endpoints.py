@@ -7,37 +7,38 @@ import os
 import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 
-def state(world, path):
+def state(world: Any, path: Any) -> Any:
     return world.get(path)["properties"]["provisioningState"]
 
 
-def operation(world, answered):
+def operation(world: Any, answered: Any) -> Any:
     path = answered.headers["Azure-AsyncOperation"].removeprefix(world.cloud.site.base).split("?")[0]
     return json.loads(world.ask("GET", path).body)
 
 
-def spans(start, minutes=10):
+def spans(start: Any, minutes: int = 10) -> Any:
     """A time span around `start` as Azure Monitor wants it."""
     first, last = start - timedelta(minutes=minutes), start + timedelta(minutes=minutes)
     return f"{first:%Y-%m-%dT%H:%M:%SZ}/{last:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def metrics(world, path, name, extra="", interval="PT1M"):
+def metrics(world: Any, path: Any, name: Any, extra: str = "", interval: str = "PT1M") -> Any:
     query = f"timespan={spans(datetime.now(UTC) + world.offset)}&interval={interval}&metricnames={name}&aggregation=Total{extra}"
     body = json.loads(world.ask("GET", f"{path}/providers/microsoft.insights/metrics?{query}", version="2023-10-01").body)
     return body["value"][0]["timeseries"]
 
 
 @pytest.mark.parametrize("name", ["ab", "1bot", "bot-", "bot_1", "b" * 33])
-def test_an_endpoint_name_that_azure_refuses_is_refused(world, kit, name):
+def test_an_endpoint_name_that_azure_refuses_is_refused(world: Any, kit: Any, name: Any) -> None:
     assert world.ask("PUT", f"onlineEndpoints/{name}", kit.endpoint()).status == 400
 
 
-def test_a_new_endpoint_is_creating_until_its_operation_succeeds(world, kit):
+def test_a_new_endpoint_is_creating_until_its_operation_succeeds(world: Any, kit: Any) -> None:
     answered = world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint())
 
     assert answered.status == 201
@@ -52,7 +53,7 @@ def test_a_new_endpoint_is_creating_until_its_operation_succeeds(world, kit):
     assert endpoint["properties"]["AzureAsyncOperationUri"] == answered.headers["Azure-AsyncOperation"]
 
 
-def test_no_deployment_is_taken_while_its_endpoint_is_changing(world, kit):
+def test_no_deployment_is_taken_while_its_endpoint_is_changing(world: Any, kit: Any) -> None:
     model = world.registered()
     world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint())
     answered = world.ask("PUT", "onlineEndpoints/bot-1/deployments/d1-a", kit.deployment(model))
@@ -61,7 +62,7 @@ def test_no_deployment_is_taken_while_its_endpoint_is_changing(world, kit):
     assert "because it is in Creating provisioning state" in kit.error(answered)["message"]
 
 
-def test_a_deployment_gets_the_defaults_that_azure_fills_in(world):
+def test_a_deployment_gets_the_defaults_that_azure_fills_in(world: Any) -> None:
     world.endpoint()
     path = world.deployed("d1-a", world.registered())
 
@@ -79,7 +80,7 @@ def test_a_deployment_gets_the_defaults_that_azure_fills_in(world):
         ({"colour": "blue"}, "no field colour"),
     ],
 )
-def test_a_deployment_that_cannot_work_is_refused_at_once(world, kit, change, words):
+def test_a_deployment_that_cannot_work_is_refused_at_once(world: Any, kit: Any, change: Any, words: Any) -> None:
     model = world.registered()
     world.endpoint()
     answered = world.ask("PUT", "onlineEndpoints/bot-1/deployments/d1-a", kit.deployment(model, **change))
@@ -88,7 +89,7 @@ def test_a_deployment_that_cannot_work_is_refused_at_once(world, kit, change, wo
     assert words in kit.error(answered)["message"]
 
 
-def test_a_deployment_of_no_instances_is_refused(world, kit):
+def test_a_deployment_of_no_instances_is_refused(world: Any, kit: Any) -> None:
     model = world.registered()
     world.endpoint()
     body = kit.deployment(model) | {"sku": {"name": "Default", "capacity": 0}}
@@ -96,7 +97,7 @@ def test_a_deployment_of_no_instances_is_refused(world, kit):
     assert world.ask("PUT", "onlineEndpoints/bot-1/deployments/d1-a", body).status == 400
 
 
-def test_weights_that_do_not_load_fail_the_deployment_and_its_operation(world, kit):
+def test_weights_that_do_not_load_fail_the_deployment_and_its_operation(world: Any, kit: Any) -> None:
     model = world.registered(world.trained("ft-bad", wish="break"))
     world.endpoint()
     answered = world.ask("PUT", "onlineEndpoints/bot-1/deployments/d1-a", kit.deployment(model))
@@ -108,7 +109,7 @@ def test_weights_that_do_not_load_fail_the_deployment_and_its_operation(world, k
     assert "The weights do not load." in logs["content"]
 
 
-def test_the_next_deployment_fails_or_is_refused_when_a_test_asks_for_it(world, kit):
+def test_the_next_deployment_fails_or_is_refused_when_a_test_asks_for_it(world: Any, kit: Any) -> None:
     model = world.registered()
     world.endpoint()
     faults = {"deployments": {"refuse_next": "Not enough quota available.", "fail_next": "No A100 is free."}}
@@ -120,7 +121,7 @@ def test_the_next_deployment_fails_or_is_refused_when_a_test_asks_for_it(world, 
     assert state(world, world.deployed("d2-a", model)) == "Succeeded"
 
 
-def test_traffic_names_deployments_that_exist_and_adds_up_to_all_or_nothing(world, kit):
+def test_traffic_names_deployments_that_exist_and_adds_up_to_all_or_nothing(world: Any, kit: Any) -> None:
     world.endpoint()
     world.deployed("d1-a", world.registered())
 
@@ -129,7 +130,7 @@ def test_traffic_names_deployments_that_exist_and_adds_up_to_all_or_nothing(worl
     assert world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint(traffic={"d1-a": 100})).status == 200
 
 
-def two_deployments(world, **traffic):
+def two_deployments(world: Any, **traffic: Any) -> None:
     model = world.registered()
     world.endpoint()
     world.deployed("d1-a", model)
@@ -138,14 +139,14 @@ def two_deployments(world, **traffic):
         world.endpoint(traffic={name.replace("_", "-"): share for name, share in traffic.items()})
 
 
-def test_of_a_hundred_requests_each_deployment_gets_exactly_its_share(world):
+def test_of_a_hundred_requests_each_deployment_gets_exactly_its_share(world: Any) -> None:
     two_deployments(world, d1_a=90, d2_b=10)
 
     answered = Counter(world.score().headers["azureml-model-deployment"] for _ in range(100))
     assert answered == {"d1-a": 90, "d2-b": 10}
 
 
-def test_a_header_names_a_deployment_past_the_traffic(world):
+def test_a_header_names_a_deployment_past_the_traffic(world: Any) -> None:
     two_deployments(world, d1_a=100)
 
     answered = world.score(azureml_model_deployment="d2-b")
@@ -155,14 +156,14 @@ def test_a_header_names_a_deployment_past_the_traffic(world):
     assert world.score(azureml_model_deployment="d9-z").status == 404
 
 
-def test_an_endpoint_without_traffic_answers_404(world):
+def test_an_endpoint_without_traffic_answers_404(world: Any) -> None:
     two_deployments(world)
 
     assert world.score().status == 404
     assert world.score(endpoint="nobody").status == 404
 
 
-def test_only_a_token_for_azure_machine_learning_may_ask(world):
+def test_only_a_token_for_azure_machine_learning_may_ask(world: Any) -> None:
     two_deployments(world, d1_a=100)
     management = "Bearer " + world.cloud.tokens.issue("https://management.azure.com")[0]
 
@@ -175,7 +176,7 @@ def test_only_a_token_for_azure_machine_learning_may_ask(world):
     assert world.score().status == 200
 
 
-def test_an_endpoint_with_keys_is_asked_with_one_of_them(world):
+def test_an_endpoint_with_keys_is_asked_with_one_of_them(world: Any) -> None:
     world.registered()
     world.endpoint(authMode="Key")
     world.deployed("d1-a", "azureml:bot:v1")
@@ -187,7 +188,7 @@ def test_an_endpoint_with_keys_is_asked_with_one_of_them(world):
     assert world.score().status == 401
 
 
-def test_a_model_server_that_fails_is_a_424_that_names_its_status(world):
+def test_a_model_server_that_fails_is_a_424_that_names_its_status(world: Any) -> None:
     two_deployments(world, d1_a=100)
     answered = world.score(body={"input_data": "explode"})
 
@@ -195,7 +196,7 @@ def test_a_model_server_that_fails_is_a_424_that_names_its_status(world):
     assert answered.headers["ms-azureml-model-error-statuscode"] == "500"
 
 
-def test_a_serving_child_that_dies_is_started_again(world):
+def test_a_serving_child_that_dies_is_started_again(world: Any) -> None:
     two_deployments(world, d1_a=100)
     deployment = world.cloud.endpoints.all["bot-1"].deployments["d1-a"]
     first = deployment.child.pid
@@ -207,7 +208,7 @@ def test_a_serving_child_that_dies_is_started_again(world):
     assert world.score().status == 200
 
 
-def test_a_deployment_with_traffic_cannot_be_deleted(world, kit):
+def test_a_deployment_with_traffic_cannot_be_deleted(world: Any, kit: Any) -> None:
     two_deployments(world, d1_a=100)
     path = "onlineEndpoints/bot-1/deployments/d1-a"
 
@@ -221,7 +222,7 @@ def test_a_deployment_with_traffic_cannot_be_deleted(world, kit):
     assert world.ask("DELETE", path).status == 204
 
 
-def test_a_deleted_endpoint_takes_its_deployments_and_their_processes_along(world):
+def test_a_deleted_endpoint_takes_its_deployments_and_their_processes_along(world: Any) -> None:
     two_deployments(world, d1_a=100)
     children = [one.child for one in world.cloud.endpoints.all["bot-1"].deployments.values()]
 
@@ -231,20 +232,20 @@ def test_a_deleted_endpoint_takes_its_deployments_and_their_processes_along(worl
     assert world.ask("DELETE", "onlineEndpoints/bot-1").status == 204
 
 
-def test_endpoints_are_listed_by_tag(world):
+def test_endpoints_are_listed_by_tag(world: Any) -> None:
     world.endpoint()
 
     assert [one["name"] for one in world.get("onlineEndpoints?tags=tuneloop-owner=o")["value"]] == ["bot-1"]
     assert world.get("onlineEndpoints?tags=tuneloop-owner=p") == {"value": []}
 
 
-def test_requests_that_reach_a_model_are_counted_by_endpoint_and_by_deployment(world):
+def test_requests_that_reach_a_model_are_counted_by_endpoint_and_by_deployment(world: Any) -> None:
     two_deployments(world, d1_a=100)
     world.score()
     world.score(azureml_model_deployment="d2-b")
     world.score(authorization="none")
 
-    def total(extra=""):
+    def total(extra: str = "") -> Any:
         series = metrics(world, "onlineEndpoints/bot-1", "RequestsPerMinute", extra)
         return sum(point.get("total", 0) for one in series for point in one["data"])
 
@@ -252,13 +253,13 @@ def test_requests_that_reach_a_model_are_counted_by_endpoint_and_by_deployment(w
     assert total("&$filter=deployment eq 'd2-b'") == 1
 
 
-def test_an_endpoint_that_nobody_asked_has_no_series_at_all(world):
+def test_an_endpoint_that_nobody_asked_has_no_series_at_all(world: Any) -> None:
     two_deployments(world, d1_a=100)
 
     assert metrics(world, "onlineEndpoints/bot-1", "RequestsPerMinute") == []
 
 
-def test_a_deployment_has_a_heartbeat_while_it_lives_and_none_after(world):
+def test_a_deployment_has_a_heartbeat_while_it_lives_and_none_after(world: Any) -> None:
     world.endpoint()
     path = world.deployed("d1-a", world.registered())
     alive = metrics(world, path, "DeploymentCapacity")
@@ -270,7 +271,7 @@ def test_a_deployment_has_a_heartbeat_while_it_lives_and_none_after(world):
     assert metrics(world, path, "DeploymentCapacity") == []
 
 
-def test_a_finer_grain_makes_more_points(make_world):
+def test_a_finer_grain_makes_more_points(make_world: Any) -> None:
     world = make_world(metric_grain_seconds=2)
     world.endpoint()
     path = world.deployed("d1-a", world.registered())
@@ -284,7 +285,7 @@ def test_a_finer_grain_makes_more_points(make_world):
     "query",
     ["timespan=yesterday&metricnames=RequestsPerMinute", "metricnames=RequestsPerMinute", "timespan=A/B", "interval=PT7S"],
 )
-def test_a_question_for_metrics_that_azure_refuses_is_refused(world, query):
+def test_a_question_for_metrics_that_azure_refuses_is_refused(world: Any, query: Any) -> None:
     asked = world.ask("GET", f"onlineEndpoints/bot-1/providers/microsoft.insights/metrics?{query}", version="2023-10-01")
 
     assert asked.status == 400

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from typing import Any
 
 import pytest
 
 LIFE = ["NotStarted", "Starting", "Preparing", "Queued", "Running", "Finalizing", "Completed"]
 
 
-def root_statuses(world, job):
+def root_statuses(world: Any, job: Any) -> Any:
     changes = [one["data"] for one in world.events if one["eventType"].endswith("RunStatusChanged")]
     return [data["runStatus"] for data in changes if data["runId"] == job]
 
 
-def alive(pid):
+def alive(pid: Any) -> Any:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -24,13 +25,13 @@ def alive(pid):
     return True
 
 
-def test_a_job_passes_through_every_status_and_each_is_an_event(world):
+def test_a_job_passes_through_every_status_and_each_is_an_event(world: Any) -> None:
     job = world.trained()
 
     assert root_statuses(world, job) == LIFE
 
 
-def test_a_completed_job_is_told_as_completed_once_for_itself_and_once_for_each_step(world):
+def test_a_completed_job_is_told_as_completed_once_for_itself_and_once_for_each_step(world: Any) -> None:
     job = world.trained()
 
     completed = [one for one in world.events if one["eventType"].endswith("RunCompleted")]
@@ -40,7 +41,7 @@ def test_a_completed_job_is_told_as_completed_once_for_itself_and_once_for_each_
     assert completed[-1]["topic"] == world.cloud.site.workspace_id
 
 
-def test_the_steps_of_a_job_are_its_children_in_run_history(world):
+def test_the_steps_of_a_job_are_its_children_in_run_history(world: Any) -> None:
     job = world.trained()
 
     children = world.get(f"/history/v1.0{world.cloud.site.workspace_id}/runs/{job}/children")["value"]
@@ -55,7 +56,7 @@ def test_the_steps_of_a_job_are_its_children_in_run_history(world):
     assert {child["rootRunId"] for child in children} == {job}
 
 
-def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component(world):
+def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component(world: Any) -> None:
     job = world.submit(num_train_epochs=3)
     world.until(lambda: world.cloud.jobs.all[job].child)
 
@@ -81,7 +82,7 @@ def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component
         ({"compute_finetune": "big-cluster"}, "big-cluster"),
     ],
 )
-def test_an_input_that_azure_refuses_is_refused_by_name(world, kit, inputs, words):
+def test_an_input_that_azure_refuses_is_refused_by_name(world: Any, kit: Any, inputs: Any, words: Any) -> None:
     answered = world.ask("PUT", "jobs/ft-a1", kit.job(**inputs))
 
     assert answered.status == 400
@@ -90,7 +91,7 @@ def test_an_input_that_azure_refuses_is_refused_by_name(world, kit, inputs, word
     assert world.get("jobs") == {"value": []}
 
 
-def test_a_second_job_of_that_name_with_other_content_is_refused(world, kit):
+def test_a_second_job_of_that_name_with_other_content_is_refused(world: Any, kit: Any) -> None:
     world.submit("ft-a1")
     answered = world.ask("PUT", "jobs/ft-a1", kit.job(path="ft-a1", num_train_epochs=2))
 
@@ -100,14 +101,14 @@ def test_a_second_job_of_that_name_with_other_content_is_refused(world, kit):
 
 
 @pytest.mark.parametrize(("switch", "status"), [("refused", 400), ("ok", 200)])
-def test_the_same_job_again_is_answered_as_the_switch_says(make_world, kit, switch, status):
+def test_the_same_job_again_is_answered_as_the_switch_says(make_world: Any, kit: Any, switch: Any, status: Any) -> None:
     world = make_world(identical_job_put=switch)
     world.submit("ft-a1")
 
     assert world.ask("PUT", "jobs/ft-a1", kit.job(path="ft-a1")).status == status
 
 
-def test_tags_of_a_job_can_be_added_and_never_removed(world, kit):
+def test_tags_of_a_job_can_be_added_and_never_removed(world: Any, kit: Any) -> None:
     world.submit("ft-a1")
     body = kit.job(path="ft-a1")
     body["properties"]["tags"] = {"note": "n"}
@@ -116,7 +117,7 @@ def test_tags_of_a_job_can_be_added_and_never_removed(world, kit):
     assert world.get("jobs/ft-a1")["properties"]["tags"] == {"tuneloop-owner": "o", "note": "n"}
 
 
-def test_an_input_that_is_not_in_storage_fails_the_job_with_a_sentence(world):
+def test_an_input_that_is_not_in_storage_fails_the_job_with_a_sentence(world: Any) -> None:
     world.submit("ft-a1")
     world.storage.blobs.clear()
     world.until(lambda: world.status("ft-a1") == "Failed")
@@ -125,7 +126,7 @@ def test_an_input_that_is_not_in_storage_fails_the_job_with_a_sentence(world):
     assert "container prepared has no blob ft-a1/train.jsonl" in details["error"]["error"]["message"]
 
 
-def test_the_trainers_own_error_is_the_reason_of_the_job(world):
+def test_the_trainers_own_error_is_the_reason_of_the_job(world: Any) -> None:
     world.submit("ft-a1", wish="fail")
     world.until(lambda: world.status("ft-a1") == "Failed")
 
@@ -134,7 +135,7 @@ def test_the_trainers_own_error_is_the_reason_of_the_job(world):
     assert root_statuses(world, "ft-a1")[-1] == "Failed"
 
 
-def test_a_killed_child_fails_its_job_with_the_tail_of_its_log(world):
+def test_a_killed_child_fails_its_job_with_the_tail_of_its_log(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
     world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
     world.until(lambda: "training with" in world.cloud.jobs.all["ft-a1"].child.log_tail())
@@ -146,7 +147,7 @@ def test_a_killed_child_fails_its_job_with_the_tail_of_its_log(world):
     assert "training with" in message
 
 
-def test_a_cancelled_job_kills_its_child(world):
+def test_a_cancelled_job_kills_its_child(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
     world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
     pid = world.cloud.jobs.all["ft-a1"].child.pid
@@ -160,7 +161,7 @@ def test_a_cancelled_job_kills_its_child(world):
     assert world.ask("GET", location).status == 204
 
 
-def test_a_job_that_was_only_queued_can_be_cancelled(world):
+def test_a_job_that_was_only_queued_can_be_cancelled(world: Any) -> None:
     world.submit("ft-a1")
     world.ask("POST", "jobs/ft-a1/cancel")
     world.until(lambda: world.status("ft-a1") == "Canceled")
@@ -168,7 +169,7 @@ def test_a_job_that_was_only_queued_can_be_cancelled(world):
     assert world.cloud.jobs.all["ft-a1"].child is None
 
 
-def test_a_cluster_of_one_node_runs_one_job_at_a_time(world):
+def test_a_cluster_of_one_node_runs_one_job_at_a_time(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
     world.until(lambda: world.status("ft-a1") == "Running")
     world.submit("ft-b1")
@@ -181,14 +182,14 @@ def test_a_cluster_of_one_node_runs_one_job_at_a_time(world):
     world.until(lambda: world.status("ft-b1") == "Completed")
 
 
-def test_serverless_training_on_a_retired_size_fails_with_its_name(world):
+def test_serverless_training_on_a_retired_size_fails_with_its_name(world: Any) -> None:
     world.submit("ft-a1", compute_finetune="serverless")
     world.until(lambda: world.status("ft-a1") == "Failed")
 
     assert "Standard_nc24rs_v3" in world.cloud.jobs.all["ft-a1"].error[1]
 
 
-def test_metrics_can_be_read_while_the_job_runs(world):
+def test_metrics_can_be_read_while_the_job_runs(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
     world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
@@ -199,7 +200,7 @@ def test_metrics_can_be_read_while_the_job_runs(world):
     assert {"key": "learning_rate", "value": "5e-06"} in run["data"]["params"]
 
 
-def test_the_history_of_a_metric_comes_in_pages(world):
+def test_the_history_of_a_metric_comes_in_pages(world: Any) -> None:
     world.trained()
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
 
@@ -209,7 +210,7 @@ def test_the_history_of_a_metric_comes_in_pages(world):
     assert "next_page_token" not in second
 
 
-def test_steps_are_found_by_the_job_they_belong_to(world):
+def test_steps_are_found_by_the_job_they_belong_to(world: Any) -> None:
     world.trained()
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
     experiment = world.get(f"{api}/experiments/get-by-name?experiment_name=chat")["experiment"]
@@ -220,7 +221,7 @@ def test_steps_are_found_by_the_job_they_belong_to(world):
     assert with_metrics == ["ft-a1", "chat_completion_finetune"]
 
 
-def test_the_log_of_a_job_is_read_at_a_signed_address(world):
+def test_the_log_of_a_job_is_read_at_a_signed_address(world: Any) -> None:
     world.trained()
     details = world.get(f"/history/v1.0{world.cloud.site.workspace_id}/runs/ft-a1/details")
     address = details["logFiles"]["user_logs/std_log.txt"].removeprefix(world.cloud.site.base)
@@ -228,7 +229,7 @@ def test_the_log_of_a_job_is_read_at_a_signed_address(world):
     assert b"training with" in world.ask("GET", address, version=None, authorization="none").body
 
 
-def test_the_next_job_fails_when_a_test_asks_for_it(world):
+def test_the_next_job_fails_when_a_test_asks_for_it(world: Any) -> None:
     world.ask("POST", "/_localcloud/faults", {"jobs": {"fail_next": "The node caught fire."}})
     world.submit("ft-a1")
     world.until(lambda: world.status("ft-a1") == "Failed")
@@ -238,7 +239,7 @@ def test_the_next_job_fails_when_a_test_asks_for_it(world):
     assert world.cloud.jobs.all["ft-a1"].error == ("UserError", "The node caught fire.")
 
 
-def test_jobs_are_listed_by_tag_with_the_newest_first(world):
+def test_jobs_are_listed_by_tag_with_the_newest_first(world: Any) -> None:
     world.submit("ft-a1")
     world.submit("ft-b1")
 

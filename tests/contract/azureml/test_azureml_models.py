@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 
-def test_a_model_is_registered_from_the_output_of_its_job(world):
+def test_a_model_is_registered_from_the_output_of_its_job(world: Any) -> None:
     world.registered()
 
     model = world.get("models/bot/versions/v1")["properties"]
@@ -16,7 +17,7 @@ def test_a_model_is_registered_from_the_output_of_its_job(world):
     assert model["flavors"]["hftransformersv2"]["data"]["task_type"] == "chat-completion"
 
 
-def test_the_same_model_again_is_no_conflict_and_another_path_is(world, kit):
+def test_the_same_model_again_is_no_conflict_and_another_path_is(world: Any, kit: Any) -> None:
     world.registered()
     world.trained("ft-b1")
 
@@ -26,7 +27,7 @@ def test_the_same_model_again_is_no_conflict_and_another_path_is(world, kit):
     assert kit.error(answered)["message"] == "Asset paths cannot be updated."
 
 
-def test_a_model_of_a_job_that_still_runs_is_refused(world, kit):
+def test_a_model_of_a_job_that_still_runs_is_refused(world: Any, kit: Any) -> None:
     world.submit("ft-a1", wish="wait")
     world.until(lambda: world.status("ft-a1") == "Running")
     answered = world.ask("PUT", "models/bot/versions/v1", kit.model("ft-a1"))
@@ -36,7 +37,7 @@ def test_a_model_of_a_job_that_still_runs_is_refused(world, kit):
 
 
 @pytest.mark.parametrize(("job", "output"), [("ft-zz", "trained_model"), ("ft-a1", "other")])
-def test_a_model_of_an_unknown_job_or_output_is_refused(world, kit, job, output):
+def test_a_model_of_an_unknown_job_or_output_is_refused(world: Any, kit: Any, job: Any, output: Any) -> None:
     world.trained()
     answered = world.ask("PUT", "models/bot/versions/v1", kit.model(job, output))
 
@@ -44,12 +45,12 @@ def test_a_model_of_an_unknown_job_or_output_is_refused(world, kit, job, output)
     assert kit.error(answered)["details"][0]["code"] == "NoMatchingArtifactsFoundFromJob"
 
 
-def cut_weights(folder):
+def cut_weights(folder: Any) -> None:
     path = folder / "data/model/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def remove(relative):
+def remove(relative: Any) -> Any:
     return lambda folder: (folder / relative).unlink()
 
 
@@ -64,7 +65,7 @@ def remove(relative):
         (lambda folder: (folder / "MLmodel").write_text("flavors: {}"), "names no flavors"),
     ],
 )
-def test_a_folder_that_is_no_whole_model_is_refused_with_what_is_wrong(world, kit, damage, words):
+def test_a_folder_that_is_no_whole_model_is_refused_with_what_is_wrong(world: Any, kit: Any, damage: Any, words: Any) -> None:
     job = world.trained()
     damage(world.cloud.jobs.all[job].out)
     answered = world.ask("PUT", "models/bot/versions/v1", kit.model(job))
@@ -73,7 +74,7 @@ def test_a_folder_that_is_no_whole_model_is_refused_with_what_is_wrong(world, ki
     assert words in kit.error(answered)["message"]
 
 
-def test_a_missing_model_is_a_404_of_azures_shape(world, kit):
+def test_a_missing_model_is_a_404_of_azures_shape(world: Any, kit: Any) -> None:
     answered = world.ask("GET", "models/bot/versions/v1")
 
     error = kit.error(answered)
@@ -81,7 +82,7 @@ def test_a_missing_model_is_a_404_of_azures_shape(world, kit):
     assert {"type": "ComponentName", "info": {"value": "managementfrontend"}} in error["additionalInfo"]
 
 
-def test_versions_are_listed_with_the_newest_first_and_archived_ones_on_request(world, kit):
+def test_versions_are_listed_with_the_newest_first_and_archived_ones_on_request(world: Any, kit: Any) -> None:
     job = world.trained()
     world.registered(job, "v1")
     world.registered(job, "v2")

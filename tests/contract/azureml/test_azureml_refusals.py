@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 
-def test_an_unknown_path_is_a_501_that_names_it(world, kit):
+def test_an_unknown_path_is_a_501_that_names_it(world: Any, kit: Any) -> None:
     answered = world.ask("PATCH", "batchEndpoints/b1")
 
     assert answered.status == 501
@@ -16,31 +17,31 @@ def test_an_unknown_path_is_a_501_that_names_it(world, kit):
 
 
 @pytest.mark.parametrize(("version", "code"), [(None, "MissingApiVersionParameter"), ("2020-01-01", "InvalidApiVersionParameter")])
-def test_an_api_version_that_azure_does_not_have_is_refused(world, kit, version, code):
+def test_an_api_version_that_azure_does_not_have_is_refused(world: Any, kit: Any, version: Any, code: Any) -> None:
     answered = world.ask("GET", "jobs", version=version)
 
     assert (answered.status, kit.error(answered)["code"]) == (400, code)
 
 
-def test_another_workspace_is_not_found(world, kit):
+def test_another_workspace_is_not_found(world: Any, kit: Any) -> None:
     path = world.cloud.site.workspace_id.replace("local-workspace", "prod-workspace")
 
     answered = world.ask("GET", f"{path}/jobs")
     assert (answered.status, kit.error(answered)["code"]) == (404, "ResourceNotFound")
 
 
-def test_a_path_is_read_without_regard_to_case(world):
+def test_a_path_is_read_without_regard_to_case(world: Any) -> None:
     path = world.cloud.site.workspace_id.replace("resourceGroups", "resourcegroups").replace("local-rg", "LOCAL-RG")
 
     assert world.ask("GET", f"{path}/onlineendpoints").status == 200
 
 
 @pytest.mark.parametrize("token", ["none", "Bearer x", "Basic abc"])
-def test_a_request_without_a_token_of_this_cloud_is_refused(world, token):
+def test_a_request_without_a_token_of_this_cloud_is_refused(world: Any, token: Any) -> None:
     assert world.ask("GET", "jobs", authorization=token).status == 401
 
 
-def test_the_identity_endpoint_gives_tokens_to_those_who_know_its_header(world):
+def test_the_identity_endpoint_gives_tokens_to_those_who_know_its_header(world: Any) -> None:
     path = "/msi/token?resource=https://ml.azure.com"
     refused = world.ask("GET", path, version="2019-08-01")
     given = json.loads(world.ask("GET", path, version="2019-08-01", x_identity_header="local").body)
@@ -51,7 +52,7 @@ def test_the_identity_endpoint_gives_tokens_to_those_who_know_its_header(world):
 
 
 @pytest.mark.parametrize("body", [b"not json", b"[]"])
-def test_a_body_that_is_no_object_is_refused(world, body):
+def test_a_body_that_is_no_object_is_refused(world: Any, body: Any) -> None:
     from dataclasses import replace
 
     from localcloud.azureml.wire import Request
@@ -65,7 +66,7 @@ def test_a_body_that_is_no_object_is_refused(world, body):
     assert world.cloud.handle(replace(asked, body=body)).status == 400
 
 
-def test_a_registry_error_has_the_registrys_own_shape(world):
+def test_a_registry_error_has_the_registrys_own_shape(world: Any) -> None:
     registry = "/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/azureml"
     answered = world.ask("GET", f"{registry}/models/gpt-9/versions/1", version="2021-10-01-dataplanepreview")
 
@@ -73,11 +74,11 @@ def test_a_registry_error_has_the_registrys_own_shape(world):
     assert json.loads(answered.body)["statusCode"] == 404
 
 
-def test_an_unknown_fault_is_refused(world):
+def test_an_unknown_fault_is_refused(world: Any) -> None:
     assert world.ask("POST", "/_localcloud/faults", {"jobs": {"explode": "x"}}, version=None).status == 400
 
 
-def test_the_state_shows_what_there_is(world):
+def test_the_state_shows_what_there_is(world: Any) -> None:
     two = world.registered()
     world.endpoint()
     world.deployed("d1-a", two)
