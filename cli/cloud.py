@@ -80,11 +80,15 @@ class Running:
 def running() -> Running | None:
     """Return the newest local cloud of this project that is alive, None if there is none."""
     states = sorted(HOME.glob("**/state.json"), key=lambda path: path.stat().st_mtime, reverse=True) if HOME.exists() else []
-    for path in states:
-        with suppress(OSError, ValueError, KeyError):
-            found = Running(data=path.parent, state=json.loads(path.read_text("utf-8")))
-            found.shown()
-            return found
+    return next((found for path in states if (found := running_in(path.parent))), None)
+
+
+def running_in(folder: Path) -> Running | None:
+    """Return the local cloud that works in `folder`, None if none answers."""
+    with suppress(OSError, ValueError, KeyError):
+        found = Running(data=folder, state=json.loads((folder / "state.json").read_text("utf-8")))
+        found.shown()
+        return found
     return None
 
 

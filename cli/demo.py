@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -157,9 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(args: argparse.Namespace, report: Report, screen: Screen) -> int:
-    data = HOME / "demo"
-    if data.exists():
-        shutil.rmtree(data)
+    data = _folder()
     settings = {**SETTINGS, **(KEPT if args.keep else {})}
     arguments = ["--ports", "auto", "--settings", str(EXAMPLE.parent.parent / "local.settings.json.example"), "--metric-grain", "1"]
     for name, value in settings.items():
@@ -180,6 +179,25 @@ def _demo(args: argparse.Namespace, report: Report, screen: Screen) -> int:
         _count(running, report)
     _say_what_happened(report, screen, code)
     return code
+
+
+def _folder() -> Path:
+    """Return a folder of this run alone, and remove those of runs that have ended."""
+    for old in HOME.glob("demo-*"):
+        pid = old.name.removeprefix("demo-")
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return HOME / f"demo-{os.getpid()}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _watched(args: argparse.Namespace, running: Running, report: Report, screen: Screen) -> int:

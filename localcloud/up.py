@@ -208,7 +208,7 @@ class Cloud:
         self.ports = Ports.free() if args.ports == "auto" else Ports()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._record = Record(self.data, self.state_file, os.getpid(), processes.began(os.getpid()), {})
-        self._owns_record = False
+        self._guard: subprocess.Popen[bytes] | None = None  # None: nothing was started yet
 
     def check(self) -> None:
         """Refuse what cannot work before anything is started; clear away what a killed `up` left."""
@@ -227,7 +227,7 @@ class Cloud:
 
     def start(self) -> None:
         """Each part when the one before answers; then the env file; then the state file."""
-        self._owns_record = True
+        self._set_guard()
         for old in (self.state_file, *(log_of(self.data, name) for name in NAMES)):
             old.unlink(missing_ok=True)
         self._begin(self._azurite())
@@ -249,8 +249,8 @@ class Cloud:
                 if code is None or child.pid in told:
                     continue
                 told.add(child.pid)
-                part = Record.read(self.data).parts[name]
-                if part.pid != child.pid:  # `restart` was quicker
+                part = self._recorded(name)
+                if part is None or part.pid != child.pid:  # `restart` was quicker
                     continue
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 _say(f"{name} {how}. Start it again with: python -m localcloud restart {name} --data {self.data}")
@@ -263,17 +263,26 @@ class Cloud:
         """Every process of the record, last started first, also those that `restart` started."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        if not self._owns_record:
-            return
+        if self._guard is not None:
+            clear_away(self.data, os.getpid())
+            for child in reversed(self._children.values()):  # the record may be gone: somebody cleared the data folder
+                processes.stop(child.pid)
+            self.state_file.unlink(missing_ok=True)
+            self._guard.communicate()
+
+    def _set_guard(self) -> None:
+        """Start the process that clears away after us if we are killed."""
+        command = [sys.executable, "-m", "localcloud.guard", str(self.data)]
+        self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True)
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(f"{os.getpid()}\n".encode())
+        self._guard.stdin.flush()
+
+    def _recorded(self, name: str) -> Part | None:
         try:
-            parts = Record.read(self.data).parts
-        except (OSError, ValueError):
-            parts = self._record.parts
-        for name in reversed(NAMES):
-            if name in parts:
-                processes.stop(parts[name].pid, parts[name].began)
-        self.state_file.unlink(missing_ok=True)
-        (self.data / "processes.json").unlink(missing_ok=True)
+            return Record.read(self.data).parts[name]
+        except (OSError, ValueError, KeyError, TypeError):  # somebody cleared the data folder
+            return None
 
     def _begin(self, part: Part) -> None:
         _say(f"Starting {part.name}.")
@@ -335,14 +344,29 @@ class Cloud:
         return {name: value for name, value in moved.items() if value != values[name]} | dict.fromkeys(STORAGE_SETTINGS, storage)
 
 
+def clear_away(data: Path, supervisor: int) -> None:
+    """Stop every process of the record that this supervisor wrote, last started first; then the record goes."""
+    try:
+        record = Record.read(data)
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if record.supervisor != supervisor:
+        return
+    for name in reversed(NAMES):
+        if name in record.parts:
+            processes.stop(record.parts[name].pid, record.parts[name].began)
+    record.state_file.unlink(missing_ok=True)
+    (data / "processes.json").unlink(missing_ok=True)
+
+
 def start_part(part: Part, data: Path, started: Callable[[Part], None] = lambda _: None) -> subprocess.Popen[bytes]:
     """Start one process and wait until it answers; one that does not is ended."""
     log = log_of(data, part.name)
     environment = {name: value for name, value in os.environ.items() if name not in part.unset} | part.environment
     child = processes.start(part.command, log=log, environment=environment, cwd=Path(part.cwd))
-    part.pid, part.began = child.pid, processes.began(child.pid)
-    started(part)
     try:
+        part.pid, part.began = child.pid, processes.began(child.pid)
+        started(part)
         ready = _READY[part.name]
         processes.wait_ready(part.name, child, lambda: ready(part, data), within_s=READY_WITHIN_S[part.name], log=log)
     except BaseException:

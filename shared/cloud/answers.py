@@ -35,6 +35,11 @@ def text_of(error: HttpResponseError) -> str:
     return " ".join((error.message or str(error)).split())[:TEXT_LENGTH_MAX]
 
 
+def word(value: object) -> str:
+    """Return one of Azure's state words as text; the SDK gives an enum for those that it knows and a text for the others."""
+    return str(getattr(value, "value", value) or "")
+
+
 def _meaning(what: str, error: HttpResponseError) -> TryLater | Stop:
     text, status = text_of(error), error.status_code
     lower = text.lower()

@@ -72,7 +72,7 @@ class BlobDatasets:
                 raise
         try:
             wishes = json.loads(raw)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Rejected(f"{path} is no JSON: {error}. Correct it, then upload the dataset again.") from None
         if not isinstance(wishes, dict):
             raise Rejected(f'{path} must be a JSON object of parameter and value, for example {{"num_train_epochs": 2}}.')

@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.rest import HttpRequest
 
 from shared.cloud import clients
-from shared.cloud.answers import translated
+from shared.cloud.answers import translated, word
 from shared.domain import names
 from shared.domain.service import Deployment, DeploymentView, EndpointView
 from shared.errors import TryLater
@@ -51,13 +51,13 @@ class AzureMlEndpoints:
                 return None
         tags = endpoint.tags or {}
         return EndpointView(
-            state=str(endpoint.provisioning_state or ""),
+            state=word(endpoint.provisioning_state),
             owner=tags.get(names.OWNER_TAG),
             service=tags.get(names.SERVICE_TAG),
             scoring_uri=str(endpoint.scoring_uri or ""),
             traffic={k: int(v) for k, v in (endpoint.traffic or {}).items() if v},
             deployments=tuple(
-                DeploymentView(name=d.name, state=str(d.provisioning_state or ""), owner=(d.tags or {}).get(names.OWNER_TAG))
+                DeploymentView(name=d.name, state=word(d.provisioning_state), owner=(d.tags or {}).get(names.OWNER_TAG))
                 for d in deployments
             ),
         )

@@ -17,7 +17,7 @@ from azure.core import PipelineClient
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
-from shared.cloud.answers import text_of, translated
+from shared.cloud.answers import text_of, translated, word
 from shared.domain import names
 from shared.domain.recipe import Catalogue, Declared, Recipe
 from shared.domain.training import Job
@@ -92,7 +92,7 @@ class AzureMlTrainings:
                 job = self._workspace.jobs.get(name)
             except ResourceNotFoundError:
                 return None
-        status, tags = str(job.status or ""), job.tags or {}
+        status, tags = word(job.status), job.tags or {}
         failure = self._failure(name) if status.lower() in FAILED_STATES else ""
         return Job(name=name, status=status, owner=tags.get(names.OWNER_TAG), training=tags.get(names.TRAINING_TAG), failure=failure)
 

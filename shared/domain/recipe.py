@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -28,6 +29,7 @@ SEED_PARAMETERS: Mapping[str, str] = {  # the example that this app grew from (a
     "apply_deepspeed": "true",
     "deepspeed_stage": "2",
 }
+PYTHON_ONLY = re.compile(r"[_\s]|[^\x00-\x7f]")  # int() and float() take 1_000, blanks and foreign digits; the service does not
 SUGGESTIONS_LENGTH_MAX = 10_000  # characters of a model tag that is parsed; the real one has about 500
 NOT_WISHED = frozenset(  # inputs that the app itself decides; a wish for one is refused
     {"train_file_path", "validation_file_path", "test_file_path", "mlflow_model_path", "pytorch_model_path", "huggingface_id",
@@ -125,7 +127,7 @@ def suggestions_of(text: str) -> tuple[dict[str, str], str]:
         return {}, "The base model's suggestions are too long to be true: ignored."
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             values = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -149,7 +151,7 @@ def fault_of(name: str, value: str, declared: Declared) -> str:
     if declared.type not in ("integer", "number"):
         return ""
     try:
-        number = int(value) if declared.type == "integer" else float(value)
+        number = _number(value, whole=declared.type == "integer")
     except ValueError:
         return f"{name} is '{value}'; it must be {'a whole number' if declared.type == 'integer' else 'a number'}."
     if not math.isfinite(number):
@@ -177,6 +179,16 @@ def display_name(model: str, service: str, parameters: Mapping[str, str], *, gpu
     )
 
 
+def _number(text: str, *, whole: bool) -> float:
+    """Return the number, infinity for one that no computer holds; raise ValueError for a text that only Python reads as one."""
+    if PYTHON_ONLY.search(text):
+        raise ValueError(text)
+    try:
+        return float(int(text)) if whole else float(text)
+    except OverflowError:
+        return math.inf
+
+
 def _checked_wishes(wishes: Mapping[str, object], declared: Mapping[str, Declared]) -> dict[str, str]:
     faults = [f"'{name}' is decided by the app" for name in wishes if name in NOT_WISHED]
     faults += [f"'{name}' is no input of the component" for name in wishes if name not in declared and name not in NOT_WISHED]
@@ -191,8 +203,18 @@ def _checked_wishes(wishes: Mapping[str, object], declared: Mapping[str, Declare
 
 
 def _check_range(parameters: Mapping[str, str], suggestions: Mapping[str, str]) -> None:
-    """Hold learning_rate against the range that the base model suggests, where it does."""
-    rate = float(parameters.get("learning_rate", "nan"))
-    lowest, highest = (float(suggestions.get(f"learning_rate_{end}", "nan")) for end in ("min", "max"))
-    if rate < lowest or rate > highest:  # a comparison with NaN is False: no range, no fault
-        raise Rejected(f"learning_rate is {rate:g}; this base model is fine-tuned between {lowest:g} and {highest:g}.")
+    """Hold learning_rate against the range that the base model suggests, as far as it does: a comparison with NaN is False."""
+    rate = _number_or_nan(parameters.get("learning_rate", ""))
+    lowest, highest = (_number_or_nan(suggestions.get(f"learning_rate_{end}", "")) for end in ("min", "max"))
+    if rate < lowest:
+        raise Rejected(f"learning_rate is {rate:g}; this base model is fine-tuned with at least {lowest:g}.")
+    if rate > highest:
+        raise Rejected(f"learning_rate is {rate:g}; this base model is fine-tuned with at most {highest:g}.")
+
+
+def _number_or_nan(text: str) -> float:
+    """Return the number, NaN when there is none: a registry's tag may hold anything."""
+    try:
+        return _number(text, whole=False)
+    except ValueError:
+        return math.nan

@@ -21,13 +21,12 @@ def request(messages: Sequence[Mapping[str, str]]) -> dict[str, object]:
 
 def answer_in(reply: object) -> str:
     """Return the text of a scoring reply, '' when it holds none: {"output": t}, [{"0": t}], [t] or a bare text."""
+    while isinstance(reply, Sequence) and not isinstance(reply, str) and reply:  # a loop: a reply may be nested without end
+        reply = reply[0]
     if isinstance(reply, str):
         return reply.strip()
     if isinstance(reply, Mapping):
         for name in ("output", "0", "answer", "generated_text"):
             if isinstance(reply.get(name), str):
                 return str(reply[name]).strip()
-        return ""
-    if isinstance(reply, Sequence) and reply:
-        return answer_in(reply[0])
     return ""

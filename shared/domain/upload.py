@@ -57,6 +57,8 @@ def checked_path(path: str) -> str:
         raise Rejected("The blob name has an empty, '.' or '..' segment, which would leave its folder; rename the blob.")
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
         raise Rejected("The blob name has a control character; rename the blob.")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in path):  # half a pair: no client can send it as UTF-8
+        raise Rejected("The blob name is no valid Unicode; rename the blob.")
     return path
 
 

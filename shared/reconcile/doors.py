@@ -71,7 +71,7 @@ def message(text: str) -> tuple[Key, str, datetime | None] | None:
         promised = body.get("promised")
         key = Key(kind=Kind(body["kind"]), id=str(body["id"]))
         return key, str(body.get("who", "")), datetime.fromisoformat(promised) if promised else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
