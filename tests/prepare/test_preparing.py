@@ -262,10 +262,10 @@ def test_a_stream_of_another_length_than_announced_is_not_judged(tmp_path: Path,
 
 
 def test_one_endless_line_needs_no_memory(tmp_path: Path) -> None:
-    """256 MB without an end of line, in chunks of 1 MiB that are all the same object."""
-    size = 256 << 20
-    chunk = b'{"messages":' + b"a" * ((1 << 20) - 12)
-    source = prepare.Source(suffix=".jsonl", size=size, chunks=(chunk for _ in range(256)))
+    """64 MiB without an end of line, in chunks that are new objects, so that keeping them would show."""
+    step, count = 1 << 20, 64
+    size = step * count
+    source = prepare.Source(suffix=".jsonl", size=size, chunks=(b"a" * step for _ in range(count)))
     tracemalloc.start()
     outcome = prepare.prepare(source, workdir=tmp_path, options=prepare.Options(source_bytes_max=size))
     _, peak = tracemalloc.get_traced_memory()
