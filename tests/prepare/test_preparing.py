@@ -265,7 +265,7 @@ def test_one_endless_line_needs_no_memory(tmp_path: Path) -> None:
     """64 MiB without an end of line, in chunks that are new objects, so that keeping them would show."""
     step, count = 1 << 20, 64
     size = step * count
-    source = prepare.Source(suffix=".jsonl", size=size, chunks=(b"a" * step for _ in range(count)))
+    source = prepare.Source(suffix=".jsonl", size=size, chunks=(b"{" * step for _ in range(count)))
     tracemalloc.start()
     outcome = prepare.prepare(source, workdir=tmp_path, options=prepare.Options(source_bytes_max=size))
     _, peak = tracemalloc.get_traced_memory()
