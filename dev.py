@@ -55,7 +55,6 @@ DISTURBING = (
 
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 LOCK = ("package.json", "package-lock.json")
-LIGHT_TESTS = ("tests/domain", "tests/prepare", "tests/journeys", "tests/index", "tests/contract", "tests/dev")
 
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),
@@ -76,7 +75,7 @@ python3 dev.py bench [NAME]  list the measurements, or make one
 python3 dev.py pythons       which Pythons run here, and what is wrong with the others
 
 --python X.Y   use that Python, in an environment of its own (.venv-X.Y)
---light        test: only what needs neither checks nor Node.js nor a running cloud
+--light        test: only what is marked light: no checks, no Node.js, no running cloud
 --no-check     test: pytest only
 
 The first start installs about 1 GB into this folder: a minute or two. Ends with 0 ok, 1 failed, 2 wrong command line,
@@ -219,17 +218,12 @@ def test(wish: Wish) -> int:
     """Check, then test. What pytest says comes last."""
     python = environment(wish.python, node=not wish.light)
     failed = failed_checks(python) if wish.check and not wish.light else []
-    code = run([python, "-m", "pytest", *(light_tests() if wish.light else ()), *wish.rest])
+    code = run([python, "-m", "pytest", *(["-m", "light"] if wish.light else []), *wish.rest])
     if failed:
         print(f"The checks failed, see above: {', '.join(failed)}")
     if code == 4:  # pytest's own: it did not understand its arguments
         return USAGE
     return code if code in (0, 130) and not failed else 1
-
-
-def light_tests() -> list[str]:
-    """Say to pytest what runs anywhere: no network, no local cloud, nothing slow."""
-    return ["-m", "not slow and not cloud", *(folder for folder in LIGHT_TESTS if (ROOT / folder).is_dir())]
 
 
 def bench(wish: Wish) -> int:
