@@ -121,7 +121,11 @@ class Cloud:
         try:
             response = self._answer(request)
         except Refused as refused:
-            response = refused.response(location=self.site.location, at=sites.stamp(self.site.clock()))
+            response = self._refusal(refused)
+        except Exception as error:
+            LOG.exception("%s %s broke the local cloud", request.method, request.path)
+            message = f"The local cloud broke at {request.method} {request.path} ({type(error).__name__}); its log says where."
+            response = self._refusal(Refused(500, "InternalServerError", message))
         if self._record:
             self._record(request, response)
         return response
@@ -159,6 +163,9 @@ class Cloud:
             return route.handler(call)
         with self.lock:
             return route.handler(call)
+
+    def _refusal(self, refused: Refused) -> Response:
+        return refused.response(location=self.site.location, at=sites.stamp(self.site.clock()))
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):

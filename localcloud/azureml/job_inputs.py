@@ -80,6 +80,8 @@ def _inputs(node: Json, of_pipeline: Json) -> tuple[dict[str, str], dict[str, st
     for name, given in mapping(node, "inputs", "A node").items():
         component.check_name(name)
         kind, value = _value(name, given, of_pipeline)
+        if value is None:
+            raise Refused(400, "UserError", f"The input {name} has no value; give it one or leave it out.")
         if kind == "literal":
             literals[name] = component.check_literal(name, value)
         else:

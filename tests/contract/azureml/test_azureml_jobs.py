@@ -78,6 +78,7 @@ def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component
         ({"apply_lora": "yes"}, "one of true, false"),
         ({"train_file_path": "rows.jsonl"}, "must be a uri_file"),
         ({"train_file_path": {"uri": "azureml://x", "job_input_type": "mltable"}}, "of type uri_file"),
+        ({"train_file_path": {"job_input_type": "uri_file"}}, "train_file_path has no value"),
         ({"mlflow_model_path": {"uri": "azureml://nowhere", "job_input_type": "mlflow_model"}}, "azureml://nowhere"),
         ({"compute_finetune": "big-cluster"}, "big-cluster"),
     ],
@@ -198,6 +199,17 @@ def test_metrics_can_be_read_while_the_job_runs(world: Any) -> None:
     assert run["info"]["status"] == "RUNNING"
     assert run["data"]["metrics"][0]["value"] == 2.5
     assert {"key": "learning_rate", "value": "5e-06"} in run["data"]["params"]
+
+
+def test_a_metric_that_is_still_being_written_is_not_shown(world: Any) -> None:
+    world.trained()
+    path = world.cloud.jobs.all["ft-a1"].metrics
+    whole = path.read_text()
+    path.write_text(whole + '{"name": "eval_loss", "val')
+    api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
+
+    points = world.get(f"{api}/metrics/get-history?run_id=ft-a1&metric_key=eval_loss")["metrics"]
+    assert [point["step"] for point in points] == [0, 10]
 
 
 def test_the_history_of_a_metric_comes_in_pages(world: Any) -> None:

@@ -27,9 +27,10 @@ def test_the_same_model_again_is_no_conflict_and_another_path_is(world: Any, kit
     assert kit.error(answered)["message"] == "Asset paths cannot be updated."
 
 
-def test_a_model_of_a_job_that_still_runs_is_refused(world: Any, kit: Any) -> None:
-    world.submit("ft-a1", wish="wait")
-    world.until(lambda: world.status("ft-a1") == "Running")
+@pytest.mark.parametrize("status", ["Queued", "Running", "Finalizing"])
+def test_a_model_of_a_job_that_is_not_completed_is_refused(world: Any, kit: Any, status: str) -> None:
+    world.submit("ft-a1")
+    world.until(lambda: world.status("ft-a1") == status)
     answered = world.ask("PUT", "models/bot/versions/v1", kit.model("ft-a1"))
 
     assert answered.status == 400

@@ -88,3 +88,10 @@ def test_the_state_shows_what_there_is(world: Any) -> None:
     assert state["models"] == ["bot:v1"]
     assert state["endpoints"]["bot-1"]["deployments"] == ["d1-a"]
     assert state["events"]["by_type"]["Microsoft.MachineLearningServices.RunCompleted"] == 6
+
+
+def test_a_question_that_breaks_the_emulator_is_a_500_that_names_it(world: Any, kit: Any) -> None:
+    answered = world.ask("GET", "models/bot/versions?$top=many")
+
+    assert answered.status == 500
+    assert "models/bot/versions" in kit.error(answered)["message"]
