@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias, ModuleType
+from types import GenericAlias, ModuleType, UnionType
 from typing import Any
 
 from localcloud.functions import worker
@@ -145,7 +145,7 @@ def _check_annotation(name: str, parameter: str, annotation: Any, binding: Any) 
 
 def _is_typing_generic(annotation: Any) -> bool:
     origin = typing.get_origin(annotation)
-    return isinstance(origin, type) and origin is not tuple
+    return isinstance(origin, type) and origin not in (tuple, UnionType)
 
 
 def _converter(binding_type: str, annotation: Any) -> Any:

@@ -153,13 +153,21 @@ class QueueListener:
         body = self._decode(message)
         if body is None and self._poison:
             return self._move_to_poison(message, lease, "is not base64")
-        if self._handle(Received(message=message, body=body if body is not None else str(message.content))):
+        if self._succeeds(Received(message=message, body=body if body is not None else str(message.content))):
             return lease.delete()
         if not self._poison:
             return lease.let_run_out()
         if attempts >= self._options.max_dequeue_count:
             return self._move_to_poison(message, lease, f"failed {attempts} times")
         return lease.give_back(int(self._options.visibility_timeout.total_seconds()))
+
+    def _succeeds(self, received: Received) -> bool:
+        """A handler that raises (storage was away, a message nobody can read) failed like a function that did."""
+        try:
+            return self._handle(received)
+        except Exception:
+            log.exception("Queue %s: message %s could not be handled.", self.name, received.message.id)
+            return False
 
     def _decode(self, message: QueueMessage) -> str | None:
         if not self._options.base64:
