@@ -6,20 +6,15 @@ A failure is one sentence: the last line of stderr is {"error": {"code", "messag
 
 from __future__ import annotations
 
-import os
-
-# One thread: two BLAS threads beside other work made a training eight times slower. Must stand before numpy is imported.
-for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-    os.environ[_name] = "1"
-
 import argparse
+import os
 import signal
 import sys
 import traceback
 from pathlib import Path
 from types import FrameType
 
-from localcloud.trainer import errors
+from localcloud.trainer import errors, process
 
 TERMINATED = 143  # 128 + SIGTERM, as a shell would say it
 
@@ -27,6 +22,8 @@ TERMINATED = 143  # 128 + SIGTERM, as a shell would say it
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when it worked."""
     signal.signal(signal.SIGTERM, _leave)
+    assert all(os.environ[name] == "1" for name in process.THREAD_SETTINGS)  # numpy comes later, inside the commands
+    process.keep_memory()
     try:
         _run(_parser().parse_args(arguments))
     except errors.TrainerError as error:
@@ -50,9 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m localcloud.trainer", description="A tiny stand-in for Azure's fine-tuning.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="fine-tune the base on a dataset")
-    train.add_argument(
-        "job", type=Path, help="JSON file: inputs, train, validation, test, out, metrics, model_name, base_asset_id"
-    )
+    train.add_argument("job", type=Path, help="JSON file: inputs, train, validation, test, out, metrics, model_name, base_asset_id")
     serve = commands.add_parser("serve", help="answer POST /score with a model folder")
     serve.add_argument("--model", type=Path, required=True, help="an mlflow_model_folder")
     serve.add_argument("--port", type=int, default=0, help="0: any free port")

@@ -141,8 +141,7 @@ def _trained(shape: Shape, rows: list[chat.Row], rng: np.random.Generator) -> di
     waiting: list[list[int]] = []
     for step in range(STEPS):
         waiting = waiting or batches.shuffled(rows, TOKENS_PER_STEP, rng)
-        inputs, targets = batches.padded(rows, waiting.pop())
-        outcome = model.learn(training.weights(), shape, inputs, targets, training.linear, training.other)
+        outcome = model.learn(training.weights(), shape, batches.padded(rows, waiting.pop()), training)
         optimizer.clip(training.gradients, 1.0)
         adam.step(training.gradients, LEARNING_RATE * optimizer.scheduled("cosine", step, STEPS, WARMUP_STEPS))
         if step % 200 == 0 or step == STEPS - 1:
@@ -150,9 +149,7 @@ def _trained(shape: Shape, rows: list[chat.Row], rng: np.random.Generator) -> di
     return training.trained
 
 
-def _write(
-    out: Path, shape: Shape, weights: dict[str, npt.NDArray[np.float32]], tok: tokenizer.Tokenizer, docstrings: int
-) -> None:
+def _write(out: Path, shape: Shape, weights: dict[str, npt.NDArray[np.float32]], tok: tokenizer.Tokenizer, docstrings: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tensors.write(out / base.WEIGHTS, weights, dtype="F16", notes={"made_by": "localcloud.trainer.base_build", "seed": str(SEED)})
     _json(out / base.CONFIG, shape.to_config())
@@ -173,8 +170,9 @@ def _readme(parameters: int, docstrings: int) -> str:
     version = ".".join(str(part) for part in sys.version_info[:3])
     return f"""# The stand-in base
 
-**This is nobody's Phi-3.** It is a tiny language model ({parameters:,} parameters, Phi-3's layout, 2 layers of 128) that stands in
-for the real base model where Tuneloop runs on a laptop. It knows no facts. It shows the plumbing with real gradients, not quality.
+**This is nobody's Phi-3.** It is a tiny language model ({parameters:,} parameters, Phi-3's layout, 2 layers of 128) that
+stands in for the real base model where Tuneloop runs on a laptop. It knows no facts. It shows the plumbing with real
+gradients, not quality.
 
 | | |
 |---|---|
@@ -187,6 +185,6 @@ for the real base model where Tuneloop runs on a laptop. It knows no facts. It s
 Docstrings differ between versions of Python and the last bits of a sum between processors: a new build is a sibling with other
 checksums, not this file. `localcloud/trainer/base.py` refuses files that differ from `{base.SUMS}`.
 
-**Licence.** Python's docstrings are under the PSF License Version 2 (copyright Python Software Foundation); the tokenizer's pieces
-and the weights are derived from them. The made-up chats are this project's own.
+**Licence.** Python's docstrings are under the PSF License Version 2 (copyright Python Software Foundation); the tokenizer's
+pieces and the weights are derived from them. The made-up chats are this project's own.
 """

@@ -61,9 +61,8 @@ class Dataset:
 def read(path: Path, tok: tokenizer.Tokenizer, length_max: int) -> Dataset:
     """All conversations of a JSONL file, cut to `length_max` tokens."""
     rows: list[Row] = []
-    conversations = dropped = 0
+    dropped = 0
     for messages in _conversations(path):
-        conversations += 1
         row = encode(messages, tok, length_max) if len(messages) >= MESSAGES_MIN else None
         if row is None:
             dropped += 1

@@ -25,9 +25,7 @@ NOTICE = "A local stand-in with Phi-3's layout and some 460 thousand parameters.
 MODEL, CONFIG, TOKENIZER = Path("data/model"), Path("data/config"), Path("data/tokenizer")
 
 
-def write(
-    out: Path, shape: Shape, weights: Mapping[str, npt.NDArray[np.float32]], *, model_name: str, base_asset_id: str
-) -> None:
+def write(out: Path, shape: Shape, weights: Mapping[str, npt.NDArray[np.float32]], *, model_name: str, base_asset_id: str) -> None:
     """Write a new folder; it must not exist yet."""
     for folder in (MODEL, CONFIG, TOKENIZER):
         (out / folder).mkdir(parents=True)
@@ -44,9 +42,7 @@ def write(
         "channels:\n- conda-forge\ndependencies:\n- python=3.11\n- pip\n- pip:\n  - numpy\nname: mlflow-env\n", encoding="utf-8"
     )
     (out / "requirements.txt").write_text("numpy\n", encoding="utf-8")
-    (out / "python_env.yaml").write_text(
-        "python: '3.11'\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n", encoding="utf-8"
-    )
+    (out / "python_env.yaml").write_text("python: '3.11'\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n", encoding="utf-8")
     (out / "README.md").write_text(f"# Stand-in\n\n{NOTICE}\n", encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """
 The arithmetic of a Phi-3 shaped model, forward and backward, written out by hand.
 
-Letters in the shapes: B rows, T positions, N = B*T, H hidden, A heads, D numbers of a head, I inner, V vocabulary, M learned tokens.
+Letters in shapes: B rows, T positions, N = B*T, H hidden, A heads, D numbers of a head, I inner, V vocabulary, M learned tokens.
 A gradient check against numerical differences (tests) holds the two passes together. No clock, no chance, no files here.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,6 @@ from localcloud.trainer.shape import Shape
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
 Ids = npt.NDArray[np.int64]
-LinearGradient = Callable[
-    [str, Array, Array], None
-]  # (name, d_outputs (N, out), inputs (N, in)): a linear layer's weight was used
-OtherGradient = Callable[[str, Array], None]  # (name, gradient): a norm's gain or the embedding
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -61,6 +57,16 @@ class Outcome:
     correct: int  # of which the likeliest token was right
 
 
+class Gradients(Protocol):
+    """Who takes the gradients of a batch."""
+
+    def linear(self, name: str, d_outputs: Array, inputs: Array) -> None:
+        """A linear layer turned inputs (N, in) into outputs whose gradient is (N, out)."""
+
+    def other(self, name: str, gradient: Array) -> None:
+        """The gradient of a norm's gain or of the embedding."""
+
+
 def initial(shape: Shape, rng: np.random.Generator) -> dict[str, Array]:
     """Fresh weights: norms 1, everything else normal with standard deviation 0.02."""
     weights: dict[str, Array] = {}
@@ -84,8 +90,9 @@ def evaluate(weights: Weights, shape: Shape, inputs: Ids, targets: Ids) -> Outco
     return Outcome(loss=loss / max(1, len(learned)), tokens=len(learned), correct=correct)
 
 
-def learn(weights: Weights, shape: Shape, inputs: Ids, targets: Ids, linear: LinearGradient, other: OtherGradient) -> Outcome:
-    """Loss of a batch, and every gradient handed to `linear` or `other`; inputs and targets are (B, T)."""
+def learn(weights: Weights, shape: Shape, batch: tuple[Ids, Ids], gradients: Gradients) -> Outcome:
+    """Loss of a batch, and every gradient handed over; the batch is inputs and targets, each (B, T)."""
+    inputs, targets = batch
     hidden, layers, final_norm = _forward(weights, shape, inputs, keep=True)
     flat = targets.reshape(-1)
     learned = np.flatnonzero(flat != chat.NOT_LEARNED)
@@ -100,11 +107,11 @@ def learn(weights: Weights, shape: Shape, inputs: Ids, targets: Ids, linear: Lin
     d_hidden = np.zeros_like(hidden)
     d_hidden[learned] = d_logits @ weights[EMBEDDING]
     d_stream, d_gain = _norm_backward(d_hidden, weights[FINAL_NORM], final_norm)
-    other(FINAL_NORM, d_gain)
+    gradients.other(FINAL_NORM, d_gain)
     for number in reversed(range(shape.num_hidden_layers)):
-        d_stream = _layer_backward(weights, shape, number, layers[number], d_stream, linear, other)
+        d_stream = _layer_backward(weights, shape, number, (layers[number], d_stream), gradients)
     _add_rows(d_embedding, inputs.reshape(-1), d_stream)
-    other(EMBEDDING, d_embedding)
+    gradients.other(EMBEDDING, d_embedding)
     return Outcome(loss=loss, tokens=count, correct=correct)
 
 
@@ -114,20 +121,21 @@ def _forward(weights: Weights, shape: Shape, inputs: Ids, *, keep: bool) -> tupl
     stream = weights[EMBEDDING][inputs.reshape(-1)]
     layers: list[Layer] = []
     for number in range(shape.num_hidden_layers):
-        stream, layer = _layer(weights, shape, number, stream, rows, length)
+        stream, layer = _layer(weights, shape, number, stream.reshape(rows, length, -1))
         if keep:
             layers.append(layer)
     hidden, norm = normed(stream, weights[FINAL_NORM], shape.rms_norm_eps)
     return hidden, layers, norm
 
 
-def _layer(weights: Weights, shape: Shape, number: int, stream: Array, rows: int, length: int) -> tuple[Array, Layer]:
+def _layer(weights: Weights, shape: Shape, number: int, block: Array) -> tuple[Array, Layer]:
+    """(B, T, H) -> (N, H) and what the backward pass needs."""
+    rows, length, _ = block.shape
+    stream = block.reshape(rows * length, -1)
     prefix = f"model.layers.{number}."
     hidden, heads, size, inner_size = shape.hidden_size, shape.num_attention_heads, shape.head_size, shape.intermediate_size
     before, norm = normed(stream, weights[prefix + "input_layernorm.weight"], shape.rms_norm_eps)
-    qkv = (
-        (before @ weights[prefix + "self_attn.qkv_proj.weight"].T).reshape(rows, length, 3, heads, size).transpose(2, 0, 3, 1, 4)
-    )
+    qkv = (before @ weights[prefix + "self_attn.qkv_proj.weight"].T).reshape(rows, length, 3, heads, size).transpose(2, 0, 3, 1, 4)
     cosine, sine = rotary(size, shape.rope_theta, shape.max_position_embeddings)
     query, key = rotated(qkv[:2], cosine[:length], sine[:length])
     value = np.ascontiguousarray(qkv[2])
@@ -144,29 +152,28 @@ def _layer(weights: Weights, shape: Shape, number: int, stream: Array, rows: int
     gated = sigmoid(gate)
     inner = gate * gated
     inner *= up
-    after = inner @ weights[prefix + "mlp.down_proj.weight"].T
+    after: Any = inner @ weights[prefix + "mlp.down_proj.weight"].T
     after += middle
     return after, Layer(before, norm, query, key, value, attention, mixed, before_2, norm_2, gate, up, gated, inner)
 
 
-def _layer_backward(
-    weights: Weights, shape: Shape, number: int, layer: Layer, d_after: Array, linear: LinearGradient, other: OtherGradient
-) -> Array:
-    """(N, H) gradient at the layer's output -> at its input."""
+def _layer_backward(weights: Weights, shape: Shape, number: int, kept: tuple[Layer, Array], gradients: Gradients) -> Array:
+    """What the layer kept and the (N, H) gradient at its output -> the gradient at its input."""
+    layer, d_after = kept
     prefix = f"model.layers.{number}."
-    linear(prefix + "mlp.down_proj.weight", d_after, layer.inner)
+    gradients.linear(prefix + "mlp.down_proj.weight", d_after, layer.inner)
     d_both = _swiglu_backward(d_after @ weights[prefix + "mlp.down_proj.weight"], layer)
-    linear(prefix + "mlp.gate_up_proj.weight", d_both, layer.normed_2)
+    gradients.linear(prefix + "mlp.gate_up_proj.weight", d_both, layer.normed_2)
     d_before_2 = d_both @ weights[prefix + "mlp.gate_up_proj.weight"]
     d_middle, d_gain = _norm_backward(d_before_2, weights[prefix + "post_attention_layernorm.weight"], layer.norm_2)
-    other(prefix + "post_attention_layernorm.weight", d_gain)
+    gradients.other(prefix + "post_attention_layernorm.weight", d_gain)
     d_middle += d_after
-    linear(prefix + "self_attn.o_proj.weight", d_middle, layer.mixed)
+    gradients.linear(prefix + "self_attn.o_proj.weight", d_middle, layer.mixed)
     d_qkv = _attention_backward(d_middle @ weights[prefix + "self_attn.o_proj.weight"], shape, layer)
-    linear(prefix + "self_attn.qkv_proj.weight", d_qkv, layer.normed)
+    gradients.linear(prefix + "self_attn.qkv_proj.weight", d_qkv, layer.normed)
     d_before = d_qkv @ weights[prefix + "self_attn.qkv_proj.weight"]
     d_stream, d_gain = _norm_backward(d_before, weights[prefix + "input_layernorm.weight"], layer.norm)
-    other(prefix + "input_layernorm.weight", d_gain)
+    gradients.other(prefix + "input_layernorm.weight", d_gain)
     d_stream += d_middle
     return d_stream
 
@@ -180,7 +187,7 @@ def _attention_backward(d_mixed: Array, shape: Shape, layer: Layer) -> Array:
     d_scores -= np.einsum("bhij,bhij->bhi", d_scores, layer.attention)[..., None]
     d_scores *= layer.attention
     d_scores *= np.float32(1 / math.sqrt(size))
-    turned = np.stack([d_scores @ layer.key, d_scores.transpose(0, 1, 3, 2) @ layer.query])
+    turned: Any = np.stack([d_scores @ layer.key, d_scores.transpose(0, 1, 3, 2) @ layer.query])
     cosine, sine = rotary(size, shape.rope_theta, shape.max_position_embeddings)
     d_qkv = np.empty((rows, length, 3, heads, size), np.float32)
     d_qkv[:, :, :2] = rotated(turned, cosine[:length], -sine[:length]).transpose(1, 3, 0, 2, 4)

@@ -17,9 +17,7 @@ POLYNOMIAL_END = 1e-7 / 2e-5  # transformers ends a polynomial schedule at 1e-7;
 class AdamW:
     """Adam with decoupled weight decay; norms (one-dimensional tensors) do not decay."""
 
-    def __init__(
-        self, parameters: Mapping[str, Array], *, beta1: float, beta2: float, epsilon: float, weight_decay: float
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, Array], *, beta1: float, beta2: float, epsilon: float, weight_decay: float) -> None:
         self._parameters = parameters
         self._means = {name: np.zeros_like(values) for name, values in parameters.items()}
         self._squares = {name: np.zeros_like(values) for name, values in parameters.items()}
@@ -54,7 +52,7 @@ def clip(gradients: Mapping[str, Array], norm_max: float) -> float:
     norm = math.sqrt(sum(float(np.vdot(gradient, gradient)) for gradient in gradients.values()))
     if norm_max > 0 and norm > norm_max:
         for gradient in gradients.values():
-            gradient *= np.float32(norm_max / norm)
+            np.multiply(gradient, np.float32(norm_max / norm), out=gradient)
     return norm
 
 

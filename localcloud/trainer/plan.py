@@ -18,7 +18,7 @@ from localcloud.trainer import chat, errors, optimizer
 ROWS_MIN = 10  # Azure's finetune step refuses fewer
 LEARNING_RATE_SCALE = 400  # 5e-6 * 400 = 2e-3
 LEARNING_RATE_MAX = 4e-3
-TOKENS_BUDGET = 900_000  # tokens through the model in one training
+TOKENS_BUDGET = 1_600_000  # tokens through the model in one training
 PASSES_MAX = 40  # of a small dataset
 TOKENS_PER_STEP = 512
 LORA_RANK_SCALE = 4
@@ -70,9 +70,7 @@ def read(given: Mapping[str, str]) -> Inputs:
     if not (math.isfinite(inputs.learning_rate) and inputs.learning_rate > 0):
         raise errors.UserError(f"learning_rate is {given['learning_rate']!r}; it has to be a number above 0.")
     if inputs.lr_scheduler_type not in optimizer.SCHEDULES:
-        raise errors.UserError(
-            f"lr_scheduler_type is {inputs.lr_scheduler_type!r}; choose one of {', '.join(optimizer.SCHEDULES)}."
-        )
+        raise errors.UserError(f"lr_scheduler_type is {inputs.lr_scheduler_type!r}; choose one of {', '.join(optimizer.SCHEDULES)}.")
     return inputs
 
 
@@ -115,6 +113,7 @@ class Plan:
         yield "standin_tokens_per_step", self.tokens_per_step
         yield "standin_adam_beta2", self.beta2
         yield "standin_warmup_steps", WARMUP_STEPS
+        yield "standin_calibration", "scores divided by one temperature, fitted on the validation data; greedy replies stay the same"
         if self.inputs.apply_lora:
             yield "standin_lora_r", self.lora_rank
             yield "standin_modules_to_save", "embed_tokens (also the head), all norms"

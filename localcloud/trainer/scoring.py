@@ -78,17 +78,13 @@ def _check(conversation: object) -> None:
         raise Refusal(422, "Invalid input", "A conversation is empty or not a list of messages.")
     for message in conversation:
         if not isinstance(message, dict) or message.get("role") not in chat.ROLES or not isinstance(message.get("content"), str):
-            raise Refusal(
-                422, "Invalid input", "A message needs a 'role' (system, user or assistant) and a 'content' that is text."
-            )
+            raise Refusal(422, "Invalid input", "A message needs a 'role' (system, user or assistant) and a 'content' that is text.")
     roles = [message["role"] for message in conversation]
     if roles[-1] != "user":
         raise Refusal(500, "Assertion failed", "The last message has to have the role 'user'.")
     spoken = roles[1:] if roles[0] == "system" else roles
     if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(spoken)):
-        raise Refusal(
-            500, "Assertion failed", "Roles have to alternate user, assistant, user, ...; a system message may come first."
-        )
+        raise Refusal(500, "Assertion failed", "Roles have to alternate user, assistant, user, ...; a system message may come first.")
 
 
 def _wish(parameters: object) -> generation.Wish:

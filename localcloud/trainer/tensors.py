@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from localcloud.trainer import errors
 
 Array = npt.NDArray[np.float32]
-DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
 def write(path: Path, tensors: Mapping[str, Array], *, dtype: str, notes: Mapping[str, str]) -> None:
@@ -50,10 +51,10 @@ def read(path: Path) -> dict[str, Array]:
         raise errors.BrokenModel(f"{path.name} is not a whole safetensors file ({type(error).__name__}).") from error
 
 
-def _tensor(name: str, entry: dict[str, object], body: memoryview) -> Array:
-    begin, end = entry["data_offsets"]  # type: ignore[misc]
+def _tensor(name: str, entry: dict[str, Any], body: memoryview) -> Array:
+    begin, end = entry["data_offsets"]
     if not 0 <= begin <= end <= len(body):
         raise errors.BrokenModel(f"The weights end before the tensor {name!r} does: the file is cut short.")
-    values = np.frombuffer(body[begin:end], DTYPES[str(entry["dtype"])])
-    shape = tuple(int(size) for size in entry["shape"])  # type: ignore[attr-defined]
+    values: npt.NDArray[Any] = np.frombuffer(body[begin:end], DTYPES[str(entry["dtype"])])
+    shape = tuple(int(size) for size in entry["shape"])
     return values.reshape(shape).astype(np.float32)

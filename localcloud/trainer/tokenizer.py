@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import heapq
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -77,7 +78,7 @@ class Tokenizer:
     def _merge(self, pieces: list[str]) -> list[str]:
         never = len(self._rank)
         while len(pieces) > 1:
-            rank, at = min((self._rank.get(pair, never), at) for at, pair in enumerate(zip(pieces, pieces[1:], strict=False)))
+            rank, at = min((self._rank.get(pair, never), at) for at, pair in enumerate(itertools.pairwise(pieces)))
             if rank == never:
                 break
             pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
@@ -91,8 +92,7 @@ class Tokenizer:
             "truncation": None,
             "padding": None,
             "added_tokens": [
-                {"id": number, "content": text, **dict.fromkeys(marks, False), "special": True}
-                for number, text in enumerate(SPECIALS)
+                {"id": number, "content": text, **dict.fromkeys(marks, False), "special": True} for number, text in enumerate(SPECIALS)
             ],
             "normalizer": None,
             "pre_tokenizer": {
@@ -194,7 +194,7 @@ class _Spelling:
     def _count(self, number: int, *, sign: int) -> set[tuple[str, str]]:
         pieces = self._words[number]
         pairs = set()
-        for pair in zip(pieces, pieces[1:], strict=False):
+        for pair in itertools.pairwise(pieces):
             self._pairs[pair] += sign * self._counts[number]
             pairs.add(pair)
             if sign > 0:

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from localcloud.trainer import base, batches, chat, errors, journal, mlflow_folder, model, optimizer, plan, tuning
+from localcloud.trainer import base, batches, calibration, chat, errors, journal, mlflow_folder, model, optimizer, plan, tuning
 from localcloud.trainer.shape import Shape
 
 Array = npt.NDArray[np.float32]
 
+CALIBRATION_TOKENS = 6_000  # of the validation data, about; enough for one number
 EVALUATION_TOKENS = 4096  # of a batch, padding counted: some 60 MB
 FLOS_A_TOKEN = 6  # floating-point operations for each parameter and token, forward and backward
 
@@ -94,18 +95,16 @@ def _datasets(job: Job, inputs: plan.Inputs, start: base.Model) -> tuple[chat.Da
             "Add conversations that have a user message and an assistant reply."
         )
     if not validation.rows:
-        raise errors.UserError(
-            "The validation dataset has no conversation with an assistant reply; without one no loss can be told."
-        )
+        raise errors.UserError("The validation dataset has no conversation with an assistant reply; without one no loss can be told.")
     return train, validation
 
 
 def _note_plan(notes: journal.Journal, job: Job, planned: plan.Plan, train: chat.Dataset) -> None:
     for name, value in job.inputs.items():
         notes.param(name, value if name in plan.APPLIED else f"{value} (not applied)")
-    for name, value in planned.params():
-        notes.param(name, value)
-        print(f"{name} = {value}", flush=True)
+    for factor, resolved in planned.params():
+        notes.param(factor, resolved)
+        print(f"{factor} = {resolved}", flush=True)
     notes.param("standin_rows_cut", train.truncated)
     notes.tag("PipelineType", "Finetune")
     notes.tag("__azureml_ft_training_tokens", train.tokens)
@@ -133,9 +132,7 @@ class Schedule:
         wanted = planned.inputs.max_steps
         tokens = 0
         while len(self.batches) < wanted if wanted > 0 else len(self._ends) <= planned.inputs.num_train_epochs:
-            for batch in (
-                batch for _ in range(planned.repeats) for batch in batches.shuffled(rows, planned.tokens_per_step, rng)
-            ):
+            for batch in (batch for _ in range(planned.repeats) for batch in batches.shuffled(rows, planned.tokens_per_step, rng)):
                 tokens += sum(rows[place].length for place in batch)
                 if len(self.batches) >= wanted if wanted > 0 else tokens > planned.tokens_max:
                     return
@@ -146,9 +143,7 @@ class Schedule:
         """Epochs done after a step: 1.5 is the middle of the second."""
         number = max(0, bisect.bisect_left(self._ends, step) - 1)
         begin = self._ends[number]
-        following = (
-            self._ends[number + 1] if number + 1 < len(self._ends) else begin + max(1, self._ends[-1] - self._ends[-2:][0])
-        )
+        following = self._ends[number + 1] if number + 1 < len(self._ends) else begin + max(1, self._ends[-1] - self._ends[-2:][0])
         return number + (step - begin) / max(1, following - begin)
 
     def evaluations(self, inputs: plan.Inputs) -> set[int]:
@@ -180,6 +175,7 @@ class Training:
         self._losses: list[float] = []  # one a step
         self._tokens = 0
         self._best = math.inf
+        self._result: Mapping[str, Array] = start.weights  # what would be handed over now
 
     def run(self) -> Mapping[str, Array]:
         """Train to the end of the schedule."""
@@ -191,11 +187,10 @@ class Training:
             if step in looks:
                 self._evaluate(step)
         self._conclude(time.monotonic() - began)
-        return self._tuning.weights()
+        return self._result
 
     def _learn(self, step: int, batch: list[int]) -> None:
-        inputs, targets = batches.padded(self._train, batch)
-        outcome = model.learn(self._tuning.weights(), self._shape, inputs, targets, self._tuning.linear, self._tuning.other)
+        outcome = model.learn(self._tuning.weights(), self._shape, batches.padded(self._train, batch), self._tuning)
         norm = optimizer.clip(self._tuning.gradients, self._inputs.max_grad_norm)
         if not math.isfinite(outcome.loss) or not math.isfinite(norm):
             raise errors.UserError(
@@ -217,8 +212,14 @@ class Training:
         return max(self._inputs.warmup_steps, min(plan.WARMUP_STEPS, len(self._schedule.batches) // 10))
 
     def _evaluate(self, step: int) -> None:
+        """Tell the loss of the untouched base (step 0), later of the model as it would be handed over now."""
         began = time.monotonic()
-        loss, accuracy = evaluated(self._tuning.weights(), self._shape, self._validation)
+        weights = self._tuning.weights()
+        temperature = self._temperature(weights) if step else 1.0
+        self._result = cooled(weights, temperature)
+        loss, accuracy = evaluated(self._result, self._shape, self._validation)
+        if not math.isfinite(loss):
+            raise errors.UserError("The evaluation loss is not a number: the training diverged. Lower learning_rate and try again.")
         seconds = max(1e-6, time.monotonic() - began)
         count = len(self._validation)
         self._best = min(self._best, loss)
@@ -230,14 +231,15 @@ class Training:
                 "eval_runtime": seconds,
                 "eval_samples_per_second": count / seconds,
                 "eval_steps_per_second": count / seconds,
+                "standin_temperature": temperature,
                 "epoch": self._schedule.epoch(step),
             },
         )
         print(f"step {step} of {len(self._schedule.batches)}: eval_loss {loss:.4f}", flush=True)
-        if not math.isfinite(loss):
-            raise errors.UserError(
-                "The evaluation loss is not a number: the training diverged. Lower learning_rate and try again."
-            )
+
+    def _temperature(self, weights: Mapping[str, Array]) -> float:
+        rows = self._validation[: max(1, CALIBRATION_TOKENS * len(self._validation) // sum(row.length for row in self._validation))]
+        return calibration.best_temperature(lambda temperature: evaluated(cooled(weights, temperature), self._shape, rows)[0])
 
     def _conclude(self, seconds: float) -> None:
         steps = len(self._schedule.batches)
@@ -259,6 +261,11 @@ class Training:
         self._notes.param("standin_steps", steps)
         self._notes.param("standin_training_tokens", self._tokens)
         print(f"{steps} steps, {self._tokens} tokens", flush=True)
+
+
+def cooled(weights: Mapping[str, Array], temperature: float) -> dict[str, Array]:
+    """The same model with all scores divided by a temperature."""
+    return {**weights, model.FINAL_NORM: weights[model.FINAL_NORM] / np.float32(temperature)}
 
 
 def _tuning(planned: plan.Plan, start: base.Model, rng: np.random.Generator) -> tuning.Tuning:

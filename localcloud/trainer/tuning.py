@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,9 +46,7 @@ class LoraTuning:
     instead of in * out.
     """
 
-    def __init__(
-        self, base: Mapping[str, Array], *, rank: int, alpha: float, also: Collection[str], rng: np.random.Generator
-    ) -> None:
+    def __init__(self, base: Mapping[str, Array], *, rank: int, alpha: float, also: Collection[str], rng: np.random.Generator) -> None:
         self._base = dict(base)
         self._scale = np.float32(alpha / rank)
         self.trained: dict[str, Array] = {}
@@ -66,7 +65,10 @@ class LoraTuning:
         """What the model computes with now: the adapters merged into the matrices."""
         weights = dict(self._base)
         for name in self._targets:
-            weights[name] = self._base[name] + self._scale * (self.trained[name + ".lora_B"] @ self.trained[name + ".lora_A"])
+            update: Any = self.trained[name + ".lora_B"] @ self.trained[name + ".lora_A"]
+            update *= self._scale
+            update += self._base[name]
+            weights[name] = update
         for name in self._also:
             weights[name] = self.trained[name]
         return weights
