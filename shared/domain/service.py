@@ -352,7 +352,7 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
         if record.rest_until and now < record.rest_until:
             return Wait(until=record.rest_until, why=f"The name {record.endpoint} rests after its deletion.")
         return CreateEndpoint()
-    if endpoint.state.lower() == "failed":
+    if endpoint.state.lower() == "failed" and record.live is None:  # with a live one an update failed: it still serves
         if record.endpoint_failures >= policy.step_attempts_max:
             return GiveUp(tuning=candidate.tuning, reason=f"Endpoint {record.endpoint} failed {record.endpoint_failures} times.")
         return DeleteEndpoint(reason="Its creation failed.")
@@ -421,7 +421,7 @@ def idle_clock(record: Service, live: Deployment, usage: Usage | None, policy: P
         return msgspec.structs.replace(old, marked_at=None, seen_idle_at=None, permit=()), f"Fresh; can be idle from {since:%H:%M:%S} UTC."
     if usage.heartbeats < usage.heartbeats_wanted:
         return _unknown(old, now)
-    own = sum(usage.start <= at <= usage.end for at in record.own_requests)
+    own = sum(usage.start <= at < usage.end for at in record.own_requests)  # the points of [start, end), as `requests`
     if usage.requests > own:
         return IdleClock(used_at=usage.last_request_at or usage.end), f"{usage.requests - own:g} requests in the last {policy.idle_after}."
     marked_at = old.marked_at or now
