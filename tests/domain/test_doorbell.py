@@ -137,8 +137,8 @@ def test_a_path_is_passed_on_as_it_is_whatever_words_are_in_it(path: str) -> Non
         but(COMPLETED, subject="anything/runs/ft-ffffffffffff-a1"),
     ],
     ids=["as documented", "lower case", "status failed", "old casing", "workspace in lower case with slash",
-         "workspace in upper case", "keys in upper case, another id nested", "only a nested id", "id null", "id empty", "id a number", "no data",
-         "pipeline run of 2020", "no subject", "data goes before subject"],
+         "workspace in upper case", "keys in upper case, another id nested", "only a nested id", "id null", "id empty", "id a number",
+         "no data", "pipeline run of 2020", "no subject", "data goes before subject"],
 )  # fmt: skip
 def test_an_event_of_our_job_rings_its_training_in_every_form_that_azure_sends(event: Event) -> None:
     assert key_of(event) == TRAINING

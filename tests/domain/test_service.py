@@ -1,0 +1,322 @@
+"""The life of a service as a table, from the first candidate to the endpoint's end; its failures, and what it never touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain import names, service
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.service import (
+    Adopt,
+    Block,
+    Candidate,
+    CreateDeployment,
+    CreateEndpoint,
+    DeleteDeployment,
+    DeleteEndpoint,
+    Deployment,
+    DeploymentView,
+    EndpointGone,
+    EndpointView,
+    FallAsleep,
+    ForgetDeployment,
+    GiveUp,
+    IdleClock,
+    Promote,
+    ReserveDeployment,
+    Retire,
+    Service,
+    SetTraffic,
+    SmokeTest,
+    Stage,
+    World,
+)
+
+pytestmark = pytest.mark.light
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+POLICY = Policy()
+OWNER = "o"
+NEW = service.opened("support-bot", owner=OWNER, now=NOON)
+URI = "https://x.eastus2.inference.ml.azure.com/score"
+NEXT_LOOK = NOON + POLICY.look_every
+
+FIRST = Candidate(tuning="t1", uploaded_at=NOON, training="aaaaaaaaaaaa", model="m", model_version="aaaaaaaaaaaa", sample="s1")
+SECOND = Candidate(
+    tuning="t2", uploaded_at=NOON + timedelta(days=1), training="bbbbbbbbbbbb", model="m", model_version="bbbbbbbbbbbb", sample="s2"
+)
+
+
+def deployed(candidate: Candidate, number: int, **fields: Any) -> Deployment:
+    return Deployment(
+        name=names.deployment(number, candidate.training),
+        tuning=candidate.tuning,
+        training=candidate.training,
+        model=candidate.model,
+        model_version=candidate.model_version,
+        sample=candidate.sample,
+        asked_at=NOON,
+        **fields,
+    )
+
+
+def but(record: Service, **fields: Any) -> Service:
+    return msgspec.structs.replace(record, **fields)
+
+
+def endpoint(*deployments: tuple[Deployment, str], traffic: dict[str, int] | None = None, state: str = "Succeeded") -> World:
+    """An endpoint of ours with these deployments in these states."""
+    views = tuple(DeploymentView(name=d.name, state=deployment_state, owner=OWNER) for d, deployment_state in deployments)
+    view = EndpointView(state=state, owner=OWNER, service=NEW.id, scoring_uri=URI, traffic=traffic or {}, deployments=views)
+    return World(endpoint=view)
+
+
+BLUE, GREEN = deployed(FIRST, 1), deployed(SECOND, 2)
+TESTED, MUTE = deployed(SECOND, 2, smoke_passed=True), deployed(SECOND, 2, smoke_passed=False)
+LIVE_BLUE = deployed(FIRST, 1, smoke_passed=True, live_at=NOON - timedelta(days=1))
+LIVE_GREEN = deployed(SECOND, 2, smoke_passed=True, live_at=NOON)
+RETIRING_BLUE = deployed(FIRST, 1, retiring=True)
+
+NOTHING = World()
+OFFERED = but(NEW, candidates=(FIRST,))
+RESERVED = but(OFFERED, deployments=(BLUE,), deployments_made=1, stage=Stage.DEPLOYING)
+LIVE = but(OFFERED, deployments=(LIVE_BLUE,), deployments_made=1, served="t1", stage=Stage.LIVE)
+UPDATING = but(LIVE, candidates=(FIRST, SECOND), deployments=(LIVE_BLUE, GREEN), deployments_made=2)
+RETIRING = but(LIVE, deployments=(RETIRING_BLUE,))
+EMPTY = but(LIVE, deployments=(), stage=Stage.FALLING_ASLEEP)
+ASLEEP = but(EMPTY, asleep_since=NOON, stage=Stage.ASLEEP)
+TORN_DOWN = but(ASLEEP, stage=Stage.TORN_DOWN)
+WANTED = but(TORN_DOWN, candidates=(FIRST, SECOND))
+BLUE_100 = {BLUE.name: 100}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    name: str
+    record: Service
+    world: World
+    step: object
+    now: datetime = NOON
+    policy: Policy = POLICY
+
+
+def waits(why: str, until: datetime = NEXT_LOOK) -> Wait:
+    return Wait(until=until, why=why)
+
+
+FIRST_LIFE = [
+    Line(name="new, nothing offered", record=NEW, world=NOTHING, step=Rest()),
+    Line(name="offered", record=OFFERED, world=NOTHING, step=CreateEndpoint()),
+    Line(name="endpoint is being made", record=OFFERED, world=endpoint(state="Creating"),
+         step=waits(f"Endpoint {NEW.endpoint} is Creating.")),
+    Line(name="endpoint ready: a name first", record=OFFERED, world=endpoint(), step=ReserveDeployment(candidate=FIRST)),
+    Line(name="name reserved", record=RESERVED, world=endpoint(), step=CreateDeployment(deployment=BLUE)),
+    Line(name="deployment is being made", record=RESERVED, world=endpoint((BLUE, "Creating")),
+         step=waits(f"Deployment {BLUE.name} is Creating.")),
+    Line(name="a state that Azure invents tomorrow", record=RESERVED, world=endpoint((BLUE, "Warming")),
+         step=waits(f"Deployment {BLUE.name} is Warming.")),
+    Line(name="deployment ready", record=RESERVED, world=endpoint((BLUE, "Succeeded")),
+         step=SmokeTest(deployment=BLUE, scoring_uri=URI)),
+    Line(name="smoke test passed", record=but(UPDATING, deployments=(TESTED,)), world=endpoint((TESTED, "Succeeded")),
+         step=SetTraffic(traffic={TESTED.name: 100}, why="Its smoke test passed.")),
+    Line(name="traffic seen on it", record=but(UPDATING, deployments=(TESTED,)),
+         world=endpoint((TESTED, "Succeeded"), traffic={TESTED.name: 100}), step=Promote(deployment=TESTED.name)),
+]  # fmt: skip
+
+UPDATE = [
+    Line(name="a newer candidate: the old one keeps the traffic", record=but(LIVE, candidates=(FIRST, SECOND)),
+         world=endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100), step=ReserveDeployment(candidate=SECOND)),
+    Line(name="green ready beside blue", record=UPDATING, world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100),
+         step=SmokeTest(deployment=GREEN, scoring_uri=URI)),
+    Line(name="green answers", record=but(UPDATING, deployments=(LIVE_BLUE, TESTED)),
+         world=endpoint((LIVE_BLUE, "Succeeded"), (TESTED, "Succeeded"), traffic=BLUE_100),
+         step=SetTraffic(traffic={TESTED.name: 100}, why="Its smoke test passed.")),
+    Line(name="green gives no answer", record=but(UPDATING, deployments=(LIVE_BLUE, MUTE)),
+         world=endpoint((LIVE_BLUE, "Succeeded"), (MUTE, "Succeeded"), traffic=BLUE_100),
+         step=GiveUp(tuning="t2", reason=f"Deployment {MUTE.name} gave no answer to its smoke test.")),
+    Line(name="green failed", record=UPDATING, world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Failed"), traffic=BLUE_100),
+         step=GiveUp(tuning="t2", reason=f"Deployment {GREEN.name} ended Failed.")),
+    Line(name="green canceled", record=UPDATING, world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "canceled"), traffic=BLUE_100),
+         step=GiveUp(tuning="t2", reason=f"Deployment {GREEN.name} ended canceled.")),
+    Line(name="green hangs", record=UPDATING, now=NOON + POLICY.deployment_deadline,
+         world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Creating"), traffic=BLUE_100),
+         step=GiveUp(tuning="t2", reason=f"Deployment {GREEN.name} was still Creating after 2:00:00.")),
+    Line(name="a still newer candidate: the unfinished one goes", record=but(UPDATING, deployments=(LIVE_BLUE, BLUE)),
+         world=endpoint((LIVE_BLUE, "Succeeded")), step=Retire(names=(BLUE.name,), why="A later upload takes its place.")),
+    Line(name="given up: its deployment is no candidate's any more",
+         record=but(UPDATING, candidates=(FIRST, msgspec.structs.replace(SECOND, failure="no answer"))),
+         world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100),
+         step=Retire(names=(GREEN.name,), why="A later upload takes its place.")),
+]  # fmt: skip
+
+END = [
+    Line(name="retiring with traffic and no other: the traffic goes first", record=RETIRING,
+         world=endpoint((RETIRING_BLUE, "Succeeded"), traffic=BLUE_100),
+         step=SetTraffic(traffic={}, why=f"Deployment {BLUE.name} is about to be deleted.")),
+    Line(name="retiring with traffic beside a live one", record=but(UPDATING, deployments=(RETIRING_BLUE, LIVE_GREEN)),
+         world=endpoint((RETIRING_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic={BLUE.name: 50, GREEN.name: 50}),
+         step=SetTraffic(traffic={GREEN.name: 100}, why=f"Deployment {BLUE.name} is about to be deleted.")),
+    Line(name="retiring without traffic", record=RETIRING, world=endpoint((RETIRING_BLUE, "Succeeded")),
+         step=DeleteDeployment(name=BLUE.name)),
+    Line(name="retiring, failed", record=RETIRING, world=endpoint((RETIRING_BLUE, "Failed")), step=DeleteDeployment(name=BLUE.name)),
+    Line(name="retiring, still being made", record=RETIRING, world=endpoint((RETIRING_BLUE, "Creating")),
+         step=waits(f"Deployment {BLUE.name} is Creating.")),
+    Line(name="being deleted", record=RETIRING, world=endpoint((RETIRING_BLUE, "Deleting")),
+         step=waits(f"Deployment {BLUE.name} is Deleting.")),
+    Line(name="seen gone", record=RETIRING, world=endpoint(), step=ForgetDeployment(name=BLUE.name)),
+    Line(name="gone with its endpoint", record=RETIRING, world=NOTHING, step=ForgetDeployment(name=BLUE.name)),
+    Line(name="nothing left to run", record=EMPTY, world=endpoint(), step=FallAsleep()),
+    Line(name="asleep", record=ASLEEP, world=endpoint(),
+         step=waits("Asleep; the endpoint's address is kept until 2026-12-01 12:00 UTC.", NOON + timedelta(days=7))),
+    Line(name="asleep for long", record=ASLEEP, world=endpoint(), now=NOON + timedelta(days=7),
+         step=DeleteEndpoint(reason="Asleep for 7 days, 0:00:00.")),
+    Line(name="asleep, addresses are not kept", record=ASLEEP, world=endpoint(), policy=Policy(endpoint_kept_for=timedelta(0)),
+         step=DeleteEndpoint(reason="Asleep for 0:00:00.")),
+    Line(name="deletion begun and the endpoint still there", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(),
+         step=DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")),
+    Line(name="endpoint is being deleted", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(state="Deleting"),
+         step=waits(f"Endpoint {NEW.endpoint} is being deleted.")),
+    Line(name="endpoint gone", record=but(ASLEEP, deleting_endpoint=True), world=NOTHING, step=EndpointGone()),
+    Line(name="torn down", record=TORN_DOWN, world=NOTHING, step=Rest()),
+    Line(name="wanted again while the name rests", record=but(WANTED, rest_until=NOON + POLICY.endpoint_rest),
+         world=NOTHING, step=waits(f"The name {NEW.endpoint} rests after its deletion.", NOON + POLICY.endpoint_rest)),
+    Line(name="wanted again after the rest", record=but(WANTED, rest_until=NOON), world=NOTHING,
+         step=CreateEndpoint()),
+    Line(name="wanted again while only asleep", record=but(ASLEEP, candidates=(FIRST, SECOND)), world=endpoint(),
+         step=ReserveDeployment(candidate=SECOND)),
+]  # fmt: skip
+
+MISHAPS = [
+    Line(name="endpoint failed", record=OFFERED, world=endpoint(state="Failed"), step=DeleteEndpoint(reason="Its creation failed.")),
+    Line(name="endpoint failed too often", record=but(OFFERED, endpoint_failures=5), world=endpoint(state="Failed"),
+         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} failed 5 times.")),
+    Line(name="an update of the endpoint failed while it serves: it is kept, the candidate goes on", record=UPDATING,
+         world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100, state="Failed"),
+         step=SmokeTest(deployment=GREEN, scoring_uri=URI)),
+    Line(name="endpoint hangs: people are told", record=but(OFFERED, endpoint_asked_at=NOON - POLICY.deployment_deadline),
+         world=endpoint(state="Creating"),
+         step=Block(reason=f"Endpoint {NEW.endpoint} has been Creating for more than 2:00:00.",
+                    next_action="Look at the endpoint in Azure ML studio; delete it there if it hangs.")),
+    Line(name="live, deleted by somebody", record=LIVE, world=endpoint(),
+         step=GiveUp(tuning="t1", reason=f"Deployment {BLUE.name} was deleted by somebody else.")),
+    Line(name="live, endpoint deleted by somebody", record=LIVE, world=NOTHING,
+         step=GiveUp(tuning="t1", reason=f"Deployment {BLUE.name} was deleted by somebody else.")),
+    Line(name="live, traffic moved by somebody", record=LIVE, world=endpoint((LIVE_BLUE, "Succeeded"), traffic={}),
+         step=SetTraffic(traffic=BLUE_100, why="The traffic was not where the record has it.")),
+    Line(name="a deployment of ours that landed late is adopted", record=LIVE,
+         world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Creating"), traffic=BLUE_100), step=Adopt(name=GREEN.name)),
+    Line(name="live, on a busy endpoint", record=LIVE, world=endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100, state="Updating"),
+         step=waits(f"Endpoint {NEW.endpoint} is Updating.")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS, ids=lambda line: line.name)
+def test_the_life_of_a_service(line: Line) -> None:
+    assert service.decide(line.record, line.world, line.policy, line.now) == line.step
+
+
+EVERY_RECORD = [NEW, OFFERED, RESERVED, LIVE, UPDATING, RETIRING, EMPTY, ASLEEP, TORN_DOWN, but(ASLEEP, deleting_endpoint=True)]
+
+
+@pytest.mark.parametrize("record", EVERY_RECORD)
+@pytest.mark.parametrize(("owner", "of"), [(None, None), ("somebody", NEW.id), (OWNER, "another service"), (None, NEW.id)])
+@pytest.mark.parametrize("state", ["Succeeded", "Failed", "Creating", "Deleting"])
+def test_an_endpoint_without_our_tags_is_never_touched(record: Service, owner: str | None, of: str | None, state: str) -> None:
+    view = EndpointView(state=state, owner=owner, service=of, scoring_uri=URI, traffic={})
+
+    step = service.decide(record, World(endpoint=view), POLICY, NOON + timedelta(days=99))
+
+    assert isinstance(step, Block)
+    assert "does not carry this app's tags" in step.reason
+    blocked = but(record, reason=step.reason)
+    assert isinstance(service.decide(blocked, World(endpoint=view), POLICY, NOON), Wait)
+
+
+def test_a_deployment_of_somebody_else_on_our_endpoint_is_left_alone() -> None:
+    foreign = DeploymentView(name="theirs", state="Succeeded", owner=None)
+    world = endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100)
+    assert world.endpoint
+    beside = msgspec.structs.replace(world.endpoint, deployments=(*world.endpoint.deployments, foreign))
+
+    step = service.decide(LIVE, World(endpoint=beside), POLICY, NOON)
+
+    assert isinstance(step, Wait | service.WriteIdleClock)
+
+
+STATES = st.sampled_from(["Succeeded", "Failed", "Creating", "Updating", "Deleting", "Canceled", "Invented"])
+BY_NAME = {BLUE.name: BLUE, GREEN.name: GREEN}
+SHOWN = st.dictionaries(st.sampled_from(list(BY_NAME)), STATES)
+SHARES = st.dictionaries(st.sampled_from([BLUE.name, GREEN.name, "theirs"]), st.integers(1, 100), max_size=2)
+
+
+@given(st.sampled_from(EVERY_RECORD), STATES, SHOWN, SHARES, st.integers(-60, 60 * 24 * 20))
+def test_no_world_gives_traffic_to_a_deployment_without_proof_or_deletes_one_with_traffic(
+    record: Service, state: str, shown: dict[str, str], traffic: dict[str, int], minutes: int
+) -> None:
+    """Over every record of the tables: no fact about the endpoint opens the gate, and traffic leaves before a deployment does."""
+    views = [(BY_NAME[name], deployment_state) for name, deployment_state in shown.items()]
+    step = service.decide(record, endpoint(*views, traffic=traffic, state=state), POLICY, NOON + timedelta(minutes=minutes))
+
+    if isinstance(step, SetTraffic):
+        proven = {d.name for d in record.deployments if d.smoke_passed}
+        assert set(step.traffic) <= proven
+    if isinstance(step, DeleteDeployment):
+        assert not traffic.get(step.name)
+        assert step.name in {d.name for d in record.deployments if d.retiring}
+    if isinstance(step, DeleteEndpoint):
+        assert record.deleting_endpoint or record.live is None
+
+
+def test_the_endpoint_is_never_deleted_while_something_on_it_is_live() -> None:
+    for minutes in (0, 60, 60 * 24 * 30):
+        step = service.decide(LIVE, endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100), POLICY, NOON + timedelta(minutes=minutes))
+        assert not isinstance(step, DeleteEndpoint | DeleteDeployment)
+
+
+# ----------------------------------------------------------------------------------------------------------- candidates
+
+
+def test_the_latest_upload_is_the_candidate_in_whatever_order_they_were_offered() -> None:
+    forwards = service.offered(service.offered(NEW, FIRST), SECOND)
+    backwards = service.offered(service.offered(NEW, SECOND), FIRST)
+
+    assert forwards.candidates == backwards.candidates == (FIRST, SECOND)
+    assert forwards.candidate == SECOND
+
+
+def test_offering_twice_is_offering_once() -> None:
+    once = service.offered(NEW, FIRST)
+
+    assert service.offered(once, FIRST) is once
+
+
+def test_what_was_given_up_or_has_been_live_is_no_candidate_any_more() -> None:
+    assert but(NEW, candidates=(msgspec.structs.replace(FIRST, failure="no answer"),)).candidate is None
+    assert but(NEW, candidates=(FIRST,), served="t1").candidate is None
+
+
+def test_a_failed_later_candidate_does_not_bring_an_earlier_one_back() -> None:
+    assert but(NEW, candidates=(FIRST, msgspec.structs.replace(SECOND, failure="x"))).candidate is None
+
+
+@pytest.mark.parametrize(
+    ("record", "order", "found"),
+    [(None, FIRST.order, None), (NEW, FIRST.order, None), (OFFERED, FIRST.order, None), (OFFERED, SECOND.order, None),
+     (but(NEW, candidates=(FIRST, SECOND)), FIRST.order, "t2")],
+    ids=["no service", "nothing offered", "itself", "an earlier one", "a later one"],
+)  # fmt: skip
+def test_only_a_later_offer_supersedes(record: Service | None, order: tuple[datetime, str], found: str | None) -> None:
+    assert service.later_offered(record, order) == found
+
+
+def test_a_record_survives_the_ledger_with_its_idle_clock() -> None:
+    record = but(UPDATING, idle=IdleClock(marked_at=NOON, permit=("d1",)), own_requests=(NOON,))
+
+    assert msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(record)), type=Service) == record

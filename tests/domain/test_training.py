@@ -1,0 +1,166 @@
+"""The life of a training as a table: one paid job at a time, a number raised only after a bad end, nobody else's job touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain import names, training
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.recipe import Recipe
+from shared.domain.training import Cancel, Finish, Job, Note, RaiseNumber, Register, Stage, Submit, Training, World
+
+pytestmark = pytest.mark.light
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+POLICY = Policy()
+DEADLINE = NOON + POLICY.job_deadline
+ID = "0123456789ab"
+J1, J2 = names.job(ID, 1), names.job(ID, 2)
+RECIPE = Recipe(
+    component_id="c", model_name="Phi-3", model_id="m", parameters={}, compute=None, instance_type="A100", gpus=1,
+    display_name="d", experiment_name="e",
+)  # fmt: skip
+OPEN = training.opened(ID, owner="o", tuning="t1", service="support-bot", dataset_sha256="ab", uris={}, recipe=RECIPE, now=NOON)
+NUMBERED: Training = msgspec.structs.replace(OPEN, job_number=1)
+RUNNING: Training = msgspec.structs.replace(NUMBERED, stage=Stage.SUBMITTED, submitted_at=NOON, job_status="Running")
+CANCELING: Training = msgspec.structs.replace(RUNNING, cancel_requested=True, reason="The job was not done in time.")
+NEXT_LOOK = NOON + POLICY.look_every
+
+
+def seen(status: str, *, name: str = J1, owner: str | None = "o", of: str | None = ID, failure: str = "", **world: object) -> World:
+    return World(job=Job(name=name, status=status, owner=owner, training=of, failure=failure), **world)  # type: ignore[arg-type]
+
+
+def ended(status: str, why: str) -> Finish:
+    return Finish(
+        stage=Stage.STOPPED,
+        reason=f"Job {J1} ended {status}: {why}",
+        next_action="Read the job's log in Azure ML studio and mend the cause; uploading the file again pays for one more try.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    name: str
+    record: Training
+    world: World
+    step: object
+    now: datetime = NOON
+    policy: Policy = POLICY
+
+
+LIFE = [
+    Line(name="open: the number first", record=OPEN, world=World(), step=RaiseNumber()),
+    Line(name="numbered: the job is asked for", record=NUMBERED, world=World(), step=Submit(job=J1)),
+    Line(name="asked for, the reply was lost, nothing there: the same name again", record=RUNNING, world=World(), step=Submit(job=J1)),
+    Line(name="first look: status written down", record=NUMBERED, world=seen("Queued"),
+         step=Note(status="Queued", metrics={}, until=NEXT_LOOK)),
+    Line(name="running as before", record=RUNNING, world=seen("Running"), step=Wait(until=NEXT_LOOK, why=f"Job {J1} is Running.")),
+    Line(name="new numbers from the job", record=RUNNING, world=seen("Running", metrics={"loss": 0.5}),
+         step=Note(status="Running", metrics={"loss": 0.5}, until=NEXT_LOOK)),
+    Line(name="a word that Azure invents tomorrow means at work", record=RUNNING, world=seen("Defrosting"),
+         step=Note(status="Defrosting", metrics={}, until=NEXT_LOOK)),
+    Line(name="finalizing is not completed", record=RUNNING, world=seen("Finalizing"),
+         step=Note(status="Finalizing", metrics={}, until=NEXT_LOOK)),
+    Line(name="completed", record=RUNNING, world=seen("Completed"), step=Register(job=J1)),
+    Line(name="completed in lower case", record=RUNNING, world=seen("completed"), step=Register(job=J1)),
+    Line(name="registered", record=RUNNING, world=seen("Completed", model_registered=True), step=Finish(stage=Stage.GOOD)),
+    Line(name="failed", record=RUNNING, world=seen("Failed", failure="Out of memory."), step=ended("Failed", "Out of memory.")),
+    Line(name="failed without a word", record=RUNNING, world=seen("failed"), step=ended("failed", "the service gives no reason.")),
+    Line(name="canceled by somebody", record=RUNNING, world=seen("Canceled"), step=ended("Canceled", "the service gives no reason.")),
+    Line(name="lost by the service", record=RUNNING, world=seen("NotResponding"),
+         step=ended("NotResponding", "the service gives no reason.")),
+    Line(name="failed, another try is allowed by policy", record=RUNNING, world=seen("Failed"), step=RaiseNumber(),
+         policy=Policy(job_attempts_max=2)),
+    Line(name="failed, another try is allowed by a person", record=msgspec.structs.replace(RUNNING, jobs_allowed=2),
+         world=seen("Failed"), step=RaiseNumber()),
+    Line(name="one second before the deadline", record=RUNNING, world=seen("Running"), now=DEADLINE - timedelta(seconds=1),
+         step=Wait(until=DEADLINE + POLICY.look_every - timedelta(seconds=1), why=f"Job {J1} is Running.")),
+    Line(name="past the deadline", record=RUNNING, world=seen("Running"), now=DEADLINE,
+         step=Cancel(job=J1, reason="The job was not done 1 day, 0:00:00 after its submission.")),
+    Line(name="the cancel was asked for and takes its time", record=CANCELING, world=seen("CancelRequested"), now=DEADLINE,
+         step=Note(status="CancelRequested", metrics={}, until=DEADLINE + POLICY.look_every)),
+    Line(name="canceled by us: our reason, and no other try", record=CANCELING, world=seen("Canceled"), policy=Policy(job_attempts_max=5),
+         step=ended("Canceled", "The job was not done in time.")),
+    Line(name="completed after all, past the deadline", record=RUNNING, world=seen("Completed"), now=NOON + 2 * POLICY.job_deadline,
+         step=Register(job=J1)),
+    Line(name="completed although canceled", record=CANCELING, world=seen("Completed"), step=Register(job=J1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LIFE, ids=lambda line: line.name)
+def test_the_life_of_a_training(line: Line) -> None:
+    assert training.decide(line.record, line.world, line.policy, line.now) == line.step
+
+
+@pytest.mark.parametrize("status", ["Running", "Completed", "Failed"])
+@pytest.mark.parametrize(("owner", "of"), [(None, None), ("somebody", ID), ("o", "ffffffffffff"), (None, ID)])
+def test_a_job_of_our_name_that_is_not_ours_is_left_alone(status: str, owner: str | None, of: str | None) -> None:
+    step = training.decide(RUNNING, seen(status, owner=owner, of=of), Policy(job_attempts_max=5), NOON + timedelta(days=9))
+
+    assert isinstance(step, Finish)
+    assert step.stage is Stage.STOPPED
+    assert "is not ours" in step.reason
+    assert step.next_action
+
+
+@pytest.mark.parametrize("stage", sorted(training.ENDED))
+@pytest.mark.parametrize("status", ["Running", "Completed", "Failed"])
+def test_a_training_that_ended_rests_whatever_its_job_shows(stage: Stage, status: str) -> None:
+    assert training.decide(msgspec.structs.replace(RUNNING, stage=stage), seen(status), POLICY, NOON) == Rest()
+
+
+@given(st.sampled_from(["", "NotStarted", "Queued", "Running", "Finalizing", "CancelRequested", "Unknown", "Paused"]), st.integers(0, 200))
+def test_no_second_job_is_asked_for_while_the_first_may_be_alive(status: str, hours: int) -> None:
+    policy = Policy(job_attempts_max=99)
+
+    step = training.decide(RUNNING, seen(status), policy, NOON + timedelta(hours=hours))
+
+    assert isinstance(step, Cancel | Note | Wait)
+
+
+# -------------------------------------------------------------------------------------------------------------- joining
+
+
+def test_joining_twice_is_joining_once() -> None:
+    assert training.joined(training.joined(OPEN, "t2"), "t2").tunings == ("t1", "t2")
+
+
+def test_joining_a_training_at_work_pays_for_nothing_more() -> None:
+    joined = training.joined(RUNNING, "t2")
+
+    assert joined == msgspec.structs.replace(RUNNING, tunings=("t1", "t2"))
+
+
+def test_uploading_again_after_a_bad_end_pays_for_exactly_one_more_try() -> None:
+    stopped = msgspec.structs.replace(RUNNING, stage=Stage.STOPPED, reason="Out of memory.", next_action="Mend it.")
+    again = training.joined(stopped, "t2")
+
+    assert (again.stage, again.jobs_allowed, again.reason) == (Stage.OPEN, 2, "")
+    assert training.decide(again, seen("Failed"), POLICY, NOON) == RaiseNumber()
+    second = msgspec.structs.replace(again, job_number=2)
+    assert isinstance(training.decide(second, seen("Failed", name=J2), POLICY, NOON), Finish)
+
+
+def test_the_same_tuning_coming_back_after_a_bad_end_is_no_wish_for_another_try() -> None:
+    stopped = msgspec.structs.replace(RUNNING, stage=Stage.STOPPED)
+
+    assert training.joined(stopped, "t1") == stopped
+
+
+def test_joining_a_good_training_leaves_it_good() -> None:
+    good = msgspec.structs.replace(RUNNING, stage=Stage.GOOD)
+
+    assert training.joined(good, "t2").stage is Stage.GOOD
+
+
+def test_what_a_training_makes_is_called_after_it_and_carries_its_owner() -> None:
+    assert (RUNNING.job, RUNNING.model) == (J1, "Phi-3-support-bot")
+    assert RUNNING.tags[names.OWNER_TAG] == "o"
+    assert RUNNING.tags[names.TRAINING_TAG] == ID

@@ -1,0 +1,115 @@
+"""The life of a tuning as a table: what is written down, what the world shows, what is done next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from shared.domain import names, training, tuning
+from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.recipe import Recipe
+from shared.domain.tuning import Finish, Join, Offer, Plan, Prepare, Prepared, Stage, Tuning, World
+from shared.domain.upload import Upload
+
+pytestmark = pytest.mark.light
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+POLICY = Policy()
+OWNER = "o"
+UPLOAD = Upload(account="acc", container="datasets", path="support-bot/a.jsonl", etag="0x1", size=9, last_modified=NOON)
+RECIPE = Recipe(
+    component_id="c", model_name="Phi-3", model_id="m", parameters={"num_train_epochs": "3"}, compute=None, instance_type="A100", gpus=1,
+    display_name="d", experiment_name="e",
+)  # fmt: skip
+PREPARED = Prepared(folder="f", dataset_sha256="ab" * 32, uris={"train": "azureml://x"}, rows={"train": 36})
+TRAINING_ID = names.training_id(OWNER, PREPARED.dataset_sha256, RECIPE.frozen)
+
+SEEN = tuning.opened(UPLOAD, owner=OWNER, now=NOON)
+READ: Tuning = msgspec.structs.replace(SEEN, stage=Stage.PREPARED, prepared=PREPARED)
+PLANNED: Tuning = msgspec.structs.replace(READ, stage=Stage.PLANNED, recipe=RECIPE)
+JOINED: Tuning = msgspec.structs.replace(PLANNED, stage=Stage.TRAINING, training=TRAINING_ID)
+
+AT_WORK = training.opened(
+    TRAINING_ID, owner=OWNER, tuning=SEEN.id, service="support-bot", dataset_sha256="ab", uris={}, recipe=RECIPE, now=NOON
+)
+GOOD = msgspec.structs.replace(AT_WORK, stage=training.Stage.GOOD)
+FAILED = msgspec.structs.replace(AT_WORK, stage=training.Stage.STOPPED, reason="It ran out of memory.", next_action="Use a larger size.")
+
+CURRENT = World(upload_is_current=True)
+REPLACED = World(upload_is_current=False)
+LATER = "ffffffffffff"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    name: str
+    record: Tuning
+    world: World
+    step: object
+
+
+LIFE = [
+    Line(name="seen", record=SEEN, world=CURRENT, step=Prepare()),
+    Line(name="replaced before it was read", record=SEEN, world=REPLACED,
+         step=Finish(stage=Stage.SUPERSEDED, reason="The blob was replaced or deleted before it was read.")),
+    Line(name="prepared", record=READ, world=CURRENT, step=Plan()),
+    Line(name="deleted after it was read changes nothing", record=READ, world=REPLACED, step=Plan()),
+    Line(name="planned", record=PLANNED, world=CURRENT, step=Join(training=TRAINING_ID)),
+    Line(name="joined a training that is not there (killed in between)", record=JOINED, world=CURRENT, step=Join(training=TRAINING_ID)),
+    Line(name="training at work", record=JOINED, world=World(upload_is_current=True, training=AT_WORK),
+         step=Wait(until=NOON + POLICY.tick, why=f"Its training {TRAINING_ID} is at work.")),
+    Line(name="training good", record=JOINED, world=World(upload_is_current=True, training=GOOD), step=Offer()),
+    Line(name="training good, blob long gone", record=JOINED, world=World(upload_is_current=False, training=GOOD), step=Offer()),
+    Line(name="training stopped", record=JOINED, world=World(upload_is_current=True, training=FAILED),
+         step=Finish(stage=Stage.STOPPED, reason="It ran out of memory.", next_action="Use a larger size.")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LIFE, ids=lambda line: line.name)
+def test_the_life_of_a_tuning(line: Line) -> None:
+    assert tuning.decide(line.record, line.world, POLICY, NOON) == line.step
+
+
+@pytest.mark.parametrize("record", [SEEN, READ, PLANNED, JOINED], ids=lambda record: record.stage.value)
+@pytest.mark.parametrize("seen", [None, AT_WORK, GOOD, FAILED], ids=["no training", "at work", "good", "stopped"])
+def test_once_a_later_upload_was_offered_an_earlier_one_is_never_offered_after_it(record: Tuning, seen: training.Training | None) -> None:
+    world = World(upload_is_current=True, later_offered=LATER, training=seen)
+
+    step = tuning.decide(record, world, POLICY, NOON)
+
+    assert isinstance(step, Finish)
+    assert step.stage is Stage.SUPERSEDED
+    assert LATER in step.reason
+
+
+@pytest.mark.parametrize("stage", sorted(tuning.ENDED))
+@pytest.mark.parametrize("world", [CURRENT, REPLACED, World(upload_is_current=True, training=GOOD, later_offered=LATER)])
+def test_a_tuning_that_ended_rests_whatever_the_world_shows(stage: Stage, world: World) -> None:
+    assert tuning.decide(msgspec.structs.replace(JOINED, stage=stage), world, POLICY, NOON) == Rest()
+
+
+def test_the_same_bytes_with_the_same_recipe_in_another_service_join_the_same_training() -> None:
+    elsewhere = msgspec.structs.replace(PLANNED, upload=msgspec.structs.replace(UPLOAD, path="shop/b.jsonl"))
+
+    assert tuning.decide(elsewhere, CURRENT, POLICY, NOON) == Join(training=TRAINING_ID)
+
+
+def test_another_value_of_the_recipe_is_another_training() -> None:
+    recipe = msgspec.structs.replace(RECIPE, parameters={"num_train_epochs": "2"})
+    step = tuning.decide(msgspec.structs.replace(PLANNED, recipe=recipe), CURRENT, POLICY, NOON)
+
+    assert step != Join(training=TRAINING_ID)
+
+
+def test_a_wait_has_an_end_within_two_ticks() -> None:
+    step = tuning.decide(JOINED, World(upload_is_current=True, training=AT_WORK), POLICY, NOON)
+
+    assert isinstance(step, Wait)
+    assert NOON < step.until <= NOON + 2 * POLICY.tick + timedelta(0)
+
+
+def test_a_tuning_is_called_after_its_upload_and_belongs_to_the_first_folder() -> None:
+    assert (SEEN.id, SEEN.service, SEEN.owner, SEEN.stage) == (UPLOAD.id, "support-bot", OWNER, Stage.SEEN)
