@@ -87,6 +87,8 @@ def _prepare(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
             result = prepare.prepare(source, workdir=Path(folder), options=options)
         except errors.UploadChanged as changed:
             return _ended(desk, tuning.Stage.SUPERSEDED, str(changed), "")
+        except prepare.StreamEndedEarly as early:
+            raise errors.TryLater(str(early)) from early
         if isinstance(result, prepare.Refused):
             return _refused(desk, result)
         return _published(desk, result)

@@ -1,0 +1,249 @@
+"""From an upload to a torn-down endpoint, and every bad day on the way, through the app's own doors."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cli.cloud import fetched
+from shared.domain.record import Kind
+from tests.loop.conftest import waited
+
+pytestmark = pytest.mark.slow
+
+TOPIC = "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/local-rg/providers/Microsoft.Storage/storageAccounts/"
+WORKSPACE = (
+    "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/local-rg/providers/Microsoft.MachineLearningServices"
+    "/workspaces/local-workspace"
+)
+
+
+def chats(word: str, rows: int = 40) -> bytes:
+    """Return an upload of `rows` chats about `word`; another word gives another training."""
+    lines = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Where is {word} number {n}?"},
+                {"role": "assistant", "content": f"{word} {n} is in hall {n * 7 % 31}."},
+            ]
+        }
+        for n in range(rows)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def created(path: str, *, container: str = "datasets", account: str = "devstoreaccount1", **data: object) -> list[dict[str, object]]:
+    """Return a BlobCreated event as Event Grid sends it."""
+    return [
+        {
+            "topic": TOPIC + account,
+            "subject": f"/blobServices/default/containers/{container}/blobs/{path}",
+            "eventType": "Microsoft.Storage.BlobCreated",
+            "eventTime": "2026-11-24T10:00:00.1234567Z",
+            "id": "831e1650-001e-001b-66ab-eeb76e069631",
+            "data": {"api": "PutBlob", "eTag": '"0x1"', "contentLength": 5, "url": "https://evil.example/x", **data},
+            "dataVersion": "",
+            "metadataVersion": "1",
+        }
+    ]
+
+
+def test_an_upload_is_trained_served_answers_over_http_falls_asleep_and_is_torn_down(app):
+    tuning = app.upload("shop/2026-11.jsonl", chats("parcel"))
+
+    live = app.until(tuning, "service", "live")
+    body = {"input_data": {"input_string": [{"role": "user", "content": "Where is parcel number 3?"}]}}
+    headers = {"Authorization": f"Bearer {app.running.token()}", "Content-Type": "application/json"}
+    reply = fetched(live.scoring_uri, context=app.running.context, headers=headers, body=json.dumps(body).encode())
+    assert json.loads(reply)["output"]
+    assert app.shown()["endpoints"][live.endpoint]["traffic"] == {live.live.name: 100}
+
+    gone = app.until(tuning, "service", "torn down")
+    assert live.endpoint not in app.shown()["endpoints"]
+    assert gone.deployments == ()
+    assert app.record(tuning, "tuning").stage == "offered"
+    (job,) = [name for name in app.shown()["jobs"] if app.record(tuning, "training").id in name]
+    assert app.shown()["jobs"][job] == "Completed"
+
+
+def test_both_triggers_see_an_upload_and_the_app_acts_once(app):
+    tuning = app.upload("twice/2026-11.jsonl", chats("letter"))
+    app.until(tuning, "tuning", "offered")
+
+    log = app.log()
+    assert f"dataset_blob_uploaded: tuning {tuning}" in log or f"opened tuning {tuning}" in log
+    assert log.count(f"opened tuning {tuning}.") == 1
+    waited(lambda: app.log().count(f"tuning {tuning} is known already") >= 1, lambda: "the second door did not ring")
+    assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
+
+
+def test_a_parquet_upload_is_prepared_like_any_other(app):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [json.loads(line) for line in chats("barrel").splitlines()]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    tuning = app.upload("parquet/data.parquet", sink.getvalue())
+
+    prepared = app.until(tuning, "tuning", "offered").prepared
+    assert sum(prepared.rows.values()) == 40
+
+
+def test_a_file_that_is_no_jsonl_is_rejected_with_a_report_and_no_job(app):
+    jobs = len(app.shown()["jobs"])
+    tuning = app.upload("notes/notes.jsonl", b"Dear diary,\n" * 50)
+
+    rejected = app.until(tuning, "tuning", "rejected")
+    report = app.records.datasets.read(rejected.report)
+    assert rejected.reason
+    assert rejected.next_action
+    assert report["faults"]
+    assert "diary" not in json.dumps(report)
+    assert len(app.shown()["jobs"]) == jobs
+
+
+def test_a_wish_that_the_component_does_not_know_is_rejected_by_name(app):
+    tuning = app.upload("wishful/a.jsonl", chats("wish"), wishes={"learning_rat": 1})
+
+    assert "learning_rat" in app.until(tuning, "tuning", "rejected").reason
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(created("x.jsonl", container="datasets-backup"), id="another container"),
+        pytest.param(created("x.jsonl", account="somebody"), id="another account"),
+        pytest.param(created("a/../../ledger/owner.json"), id="dot segments"),
+        pytest.param(created("was-deleted.jsonl"), id="a blob that is gone"),
+        pytest.param(created("x.jsonl", api="CreateFile"), id="a write that is not committed"),
+        pytest.param([{**created("x.jsonl")[0], "data": {}}], id="no data"),
+        pytest.param([{**created("x.jsonl")[0], "eventType": "Microsoft.Storage.BlobDeleted"}], id="another type"),
+    ],
+)
+def test_an_event_that_is_not_about_an_upload_of_ours_opens_nothing_and_is_not_repeated(app, event):
+    before = set(app.records.ledger.ids(Kind.TUNING))
+
+    assert app.post("dataset_event_received", event) == 202
+    assert set(app.records.ledger.ids(Kind.TUNING)) == before
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"runId": "somebody-elses-job"}, {"runId": None}, {"RunId": "ft-000000000000-a1", "runStatus": "failed"}]
+)
+def test_a_job_event_about_nothing_of_ours_is_answered_and_forgotten(app, data):
+    event = {
+        **created("x")[0],
+        "topic": WORKSPACE,
+        "subject": "experiments/e/runs/child_1",
+        "eventType": "Microsoft.MachineLearningServices.RunCompleted",
+        "data": data,
+    }
+
+    assert app.post("job_event_received", [event]) == 202
+
+
+def test_an_upload_that_is_deleted_at_once_costs_nothing(app):
+    tuning = app.upload("gone/a.jsonl", chats("ghost"))
+    app.uploads.delete_blob("gone/a.jsonl")
+
+    waited(
+        lambda: (found := app.record(tuning, "tuning")) is None or found.stage in ("superseded", "offered"),
+        lambda: f"still {app.record(tuning, 'tuning')}",
+    )
+
+
+def test_a_job_that_fails_ends_the_tuning_with_its_reason(app):
+    app.fault(jobs={"fail_next": "The node lost its GPU."})
+    tuning = app.upload("failing-job/a.jsonl", chats("crate"))
+
+    stopped = app.until(tuning, "tuning", "stopped")
+    assert "The node lost its GPU." in stopped.reason
+    assert stopped.next_action
+
+
+def test_a_training_process_that_is_killed_ends_its_job_failed_with_its_log_as_the_reason(app):
+    tuning = app.upload("killed-job/a.jsonl", chats("basket", 400), wishes={"num_train_epochs": 40})
+    training = app.until(tuning, "training", "submitted")
+    job = f"ft-{training.id}-a1"
+    pid = waited(lambda: _pid_of(f"{job}/job.json"), lambda: "no training process was started")
+    os.kill(pid, signal.SIGKILL)
+
+    stopped = app.until(tuning, "tuning", "stopped")
+    assert app.shown()["jobs"][job] == "Failed"
+    assert job in stopped.reason
+    assert len(stopped.reason) > len(f"Job {job} ended Failed: ")
+
+
+def test_a_deployment_that_fails_gets_no_traffic_and_is_deleted(app):
+    app.fault(deployments={"fail_next": "The weights do not load."})
+    tuning = app.upload("failing-deployment/a.jsonl", chats("anchor"))
+
+    service = app.until(tuning, "service", "torn down", "asleep", "falling asleep")
+    assert "Failed" in service.candidates[0].failure
+    app.until(tuning, "service", "torn down")
+    assert service.endpoint not in app.shown()["endpoints"]
+
+
+def test_a_host_that_is_killed_between_a_door_and_the_turn_loses_nothing(app):
+    tuning = app.upload("killed-early/a.jsonl", chats("marble"))
+    app.post("dataset_event_received", created("killed-early/a.jsonl"))
+    os.kill(app.running.state["functions"]["pid"], signal.SIGKILL)
+    app.restart_functions()
+
+    assert app.until(tuning, "tuning", "offered").training
+    assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
+
+
+def test_a_host_that_is_killed_in_mid_loop_again_and_again_still_makes_one_model(app):
+    tuning = app.upload("killed-often/a.jsonl", chats("violin"))
+    for kind, stage in (("tuning", "prepared"), ("training", "submitted"), ("service", "deploying")):
+        waited(lambda kind=kind, stage=stage: _reached(app, tuning, kind, stage), lambda stage=stage: f"never {stage}")
+        os.kill(app.running.state["functions"]["pid"], signal.SIGKILL)
+        app.restart_functions()
+
+    service = app.until(tuning, "service", "live", "idle", "falling asleep", "asleep", "torn down")
+    assert any(line.what == "live" for line in service.history)
+    assert service.deployments_made == 1
+    assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
+
+
+def test_a_message_that_is_no_turn_is_dropped_and_not_repeated(app):
+    from shared import settings
+    from shared.cloud import clients, storage
+
+    account = storage.Account(settings.connection(app.running.settings, "AzureWebJobsStorage"), clients.credential(), local=True)
+    turns = account.queue("turns")
+    turns.send_message("bm90IGEgdHVybg==")
+
+    waited(lambda: "action=message_dropped" in app.log(), lambda: "nobody dropped it")
+
+
+def test_twenty_uploads_at_once_all_come_to_an_end(app):
+    with ThreadPoolExecutor(5) as pool:
+        tunings = list(pool.map(lambda n: app.upload(f"many-{n}/a.jsonl", b"{}\n" * 12), range(20)))
+
+    assert {app.until(tuning, "tuning", "rejected").stage for tuning in tunings} == {"rejected"}
+
+
+def test_no_record_is_left_unfinished_and_nothing_is_left_running(app):
+    waited(lambda: not list(app.records.ledger.active()), lambda: f"still active: {list(app.records.ledger.active())}", within_s=180)
+
+    assert app.shown()["endpoints"] == {}
+    assert "Traceback" not in app.log()
+
+
+def _reached(app, tuning, kind, what):
+    found = app.record(tuning, kind)
+    return found is not None and (found.stage == what or any(line.what == what for line in found.history) or found.stage == "offered")
+
+
+def _pid_of(text: str) -> int:
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return next((int(line.split()[0]) for line in listed.splitlines() if text in line and "trainer" in line), 0)
