@@ -1,0 +1,167 @@
+"""
+Tables in the docs follow from the code and the configuration: `python -m cli.docs` writes them, `--check` says which drifted.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->` and is never edited by hand. The words around it are. A number
+of host.json without a reason, or a reason without its number, is a fault and not an empty cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cli import demo
+from shared import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = "local.settings.json.example"
+OK, DRIFT = 0, 1
+BLOCK = re.compile(r"<!-- table: (?P<name>[a-z-]+) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
+
+# Settings that are read by the host, by a binding or by an SDK, so they are no fields of `shared.settings.Settings`.
+CONNECTIONS: Mapping[str, str] = {
+    "AzureWebJobsStorage": "the host's own storage account, and the queue of turns on it",
+    "DATASETS": "the account of the datasets, prepared and ledger containers, and the connection of the blob trigger",
+}
+HOST: Mapping[str, str] = {
+    "FUNCTIONS_WORKER_RUNTIME": "`python`; on Flex Consumption it must not be set (Azure docs page flex-consumption-plan)",
+    "PYTHON_ISOLATE_WORKER_DEPENDENCIES": "`1`: the app's azure-functions wins over the worker's own; needed on Python 3.11 and 3.12",
+}
+CLIENTS: Mapping[str, str] = {
+    "ARM_CLOUD_METADATA_URL": "where azure-ai-ml learns which cloud it talks to; local cloud only",
+    "REGISTRY_DISCOVERY_ENDPOINT_URL": "where azure-ai-ml looks for registries, with a slash at the end; local cloud only",
+    "REQUESTS_CA_BUNDLE": "certificate authorities that clients trust: the public ones and the laptop's own; local cloud only",
+    "IDENTITY_ENDPOINT": "where azure-identity asks for a managed identity's token; Azure sets it by itself",
+    "IDENTITY_HEADER": "what it sends along; Azure sets it by itself",
+    "AZURE_TOKEN_CREDENTIALS": "which credential DefaultAzureCredential tries; shortens its chain",
+}
+BESIDE_THE_CLASS: Mapping[str, str] = {**CONNECTIONS, **HOST, **CLIENTS}
+
+HOST_JSON_WHY: Mapping[str, str] = {
+    "functionTimeout": "a turn takes seconds, preparing a large dataset minutes. Must be finite: the lease of a step and the rest of a "
+    "deleted endpoint's name are this plus 2 minutes. Flex Consumption's default is 30 minutes, Consumption allows 10 at most",
+    "extensionBundle.version": "the 4.x bundle; Flex Consumption asks for `[4.0.0, 5.0.0)` or later",
+    "extensions.queues.batchSize": "turns taken from the queue at once; default 16. Preparing needs memory, so few "
+    "(a guess for 1 to 2 cores)",
+    "extensions.queues.newBatchThreshold": "fetch again when this few are running, so up to 6 turns run at once on one instance",
+    "extensions.queues.maxDequeueCount": "tries of one message before it goes to the poison queue. A step that fails does not raise, "
+    "so only an unreachable ledger or queue, or a dying host, counts here",
+    "extensions.queues.visibilityTimeout": "rest of a message whose function raised. The host's default is 0: five tries within a second",
+    "extensions.queues.messageEncoding": "the app sends base64; both sides have to agree",
+    "extensions.blobs.maxDegreeOfParallelism": "blob door calls at once on one instance; default 8 for each core. A call is one HEAD "
+    "and two small writes, so this is caution",
+    "extensions.blobs.poisonBlobThreshold": "tries of one blob message; after it `look_again` finds the upload by listing",
+    "logging.logLevel.default": "one line a step stays readable",
+    "logging.logLevel.Host.Aggregator": "the host's own counters are noise here",
+    "logging.applicationInsights.samplingSettings.isEnabled": "traces may be dropped under load; the ledger has the history",
+    "logging.applicationInsights.samplingSettings.excludedTypes": "requests and exceptions are never dropped",
+}
+HOST_JSON_PLAIN = frozenset({"version", "extensionBundle.id"})  # nothing to choose
+
+
+class Drift(Exception):
+    """A table cannot be made or does not stand where it should; the text names the file."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the tables, or with --check only say where one drifted. 0 ok, 1 drift."""
+    parser = argparse.ArgumentParser(prog="python -m cli.docs", description="Write the tables in docs/ from code and configuration.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and name each file that drifted")
+    check = parser.parse_args(arguments).check
+    try:
+        stale = [path for path in pages() if written(path.read_text("utf-8"), path) != path.read_text("utf-8")]
+    except Drift as error:
+        sys.stderr.write(f"{error}\n")
+        return DRIFT
+    for path in stale:
+        name = path.relative_to(ROOT)
+        if check:
+            sys.stderr.write(f"{name} is not what the code says. Write it anew: python -m cli.docs\n")
+        else:
+            path.write_text(written(path.read_text("utf-8"), path), "utf-8")
+            sys.stdout.write(f"{name} written.\n")
+    return DRIFT if check and stale else OK
+
+
+def pages() -> list[Path]:
+    """Return the pages that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def written(text: str, path: Path) -> str:
+    """Return the page with every table as it should be."""
+
+    def table(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise Drift(f"{path.relative_to(ROOT)} asks for the table {name!r}; there are: {', '.join(TABLES)}.")
+        return f"<!-- table: {name} -->\n{TABLES[name]()}<!-- end -->"
+
+    return BLOCK.sub(table, text)
+
+
+def example_values() -> dict[str, str]:
+    """Return what the example settings file sets."""
+    values: dict[str, str] = json.loads((ROOT / EXAMPLE).read_text("utf-8"))["Values"]
+    return values
+
+
+def host_json_numbers() -> dict[str, Any]:
+    """Return every value of host.json by its dotted path."""
+    return dict(_leaves(json.loads((ROOT / "host.json").read_text("utf-8"))))
+
+
+def _beside_the_class() -> str:
+    example = example_values()
+    rows = ((f"`{name}`", _code(example.get(name, "")), meaning) for name, meaning in BESIDE_THE_CLASS.items())
+    return _table(("setting", "in the example", "meaning"), rows)
+
+
+def _demo() -> str:
+    fields = settings.Settings.model_fields
+    rows = ((f"`{name}`", _code(value), str(fields[name].description)) for name, value in demo.SETTINGS.items())
+    return _table(("setting", "in the demo", "meaning"), rows)
+
+
+def _host_json() -> str:
+    numbers = {path: value for path, value in host_json_numbers().items() if path not in HOST_JSON_PLAIN}
+    if numbers.keys() != HOST_JSON_WHY.keys():
+        differing = ", ".join(sorted(numbers.keys() ^ HOST_JSON_WHY.keys()))
+        raise Drift(f"docs/operating.md: host.json and its reasons in cli/docs.py differ in {differing}.")
+    rows = ((f"`{path}`", _code(json.dumps(value).strip('"')), HOST_JSON_WHY[path]) for path, value in numbers.items())
+    return _table(("value of host.json", "is", "why"), rows)
+
+
+def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        path = f"{above}{name}"
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "(not set)"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "settings": settings.table,
+    "beside-the-class": _beside_the_class,
+    "demo": _demo,
+    "host-json": _host_json,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
