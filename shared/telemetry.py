@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 
 QUIET = ("azure", "urllib3", "httpx", "msal")
+VERY_QUIET = ("azure.ai.ml._utils._experimental",)  # six warnings at every import about classes that we do not use
 
 
 def set_up() -> None:
     logging.getLogger("tuneloop").setLevel(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in VERY_QUIET:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -100,4 +100,4 @@ def _let_logs_through() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    logging.getLogger("azure").setLevel(logging.WARNING)
+        logger.setLevel(logging.WARNING)

@@ -8,7 +8,6 @@ names and the checked parameters all come from the domain. Inputs are azureml://
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,7 @@ class AzureMlTrainings:
             component_inputs={name: _declared(spec) for name, spec in component.inputs.items()},
             model_name=str(model.name),
             model_id=str(model.id),
-            model_archived=bool(getattr(model, "_is_archived", False)),
+            model_archived=self._archived(str(model.name), str(model.version)),
             model_suggestions=str((model.tags or {}).get("model_specific_defaults", "")),
             compute=settings.COMPUTE or None,
             instance_type=instance_type,
@@ -174,6 +173,12 @@ class AzureMlTrainings:
             except ResourceNotFoundError as error:
                 raise Stop(f"The registry has no model {name} {version}.", next_action="Check BASE_MODEL.") from error
 
+    def _archived(self, name: str, version: str) -> bool:
+        """Tell whether the registry has archived the model; the SDK's entity drops that, its own `_get` keeps it (1.35.2)."""
+        with translated(f"Looking whether model {name} is archived"):
+            raw = self._registry.models._get(name, version)
+        return bool(raw.properties and raw.properties.is_archived)
+
     def _instance_type(self) -> str:
         if not self._settings.COMPUTE:
             return self._settings.FINETUNE_INSTANCE_TYPE
@@ -198,11 +203,6 @@ class AzureMlTrainings:
             return ""
         error = (details.get("error") or {}).get("error") or {}
         return " ".join(str(error.get("message", "")).split())
-
-
-def without_git() -> None:
-    """Keep azure-ai-ml from adding the git state of the current folder to a job: bodies would differ by machine."""
-    os.environ.setdefault("AZUREML_GIT_DISABLED", "true")
 
 
 def _name_and_version(asset_id: str) -> tuple[str, str]:

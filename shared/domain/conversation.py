@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Final
 
-RULES_VERSION: Final = (
-    1  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
-)
+RULES_VERSION: Final = 1  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
 
 ROLES: Final = ("system", "user", "assistant")  # exact case; tool calls need their own template support and are not taken yet
 DEPTH_MAX: Final = 8  # levels of [] and {}; a chat row needs 3 (row, list, message)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import heapq
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from shared import errors
@@ -27,7 +30,7 @@ class Story:
         """Upload, let the doors ring, and return the tuning's id."""
         upload = self.world.upload(path, content)
         for number in range(doors_ring):
-            self._safely(lambda number=number: doors.dataset_written(self.loop, "datasets", path, who=f"door {number}"))
+            self._safely(partial(doors.dataset_written, self.loop, "datasets", path, who=f"door {number}"))
         return upload.id
 
     def run(self, duration: timedelta) -> None:
@@ -47,7 +50,7 @@ class Story:
         raise AssertionError("The story does not come to rest.")
 
     def _hand_out(self) -> None:
-        _, _, message = self.world.queue.pop(0) if len(self.world.queue) == 1 else _pop(self.world)
+        _, _, message = heapq.heappop(self.world.queue)
         key, who, promised = message
         try:
             turn.take(self.loop, fakes.LIVES, key, who=who, promised=promised)
@@ -62,14 +65,8 @@ class Story:
             self._safely(lambda: timers.look_again(self.loop, fakes.LIVES, who="look_again"))
             self._safely(lambda: timers.tear_down_idle_endpoints(self.loop, who="tear_down"))
 
-    def _safely(self, call: object) -> None:
+    def _safely(self, call: Callable[[], object]) -> None:
         try:
-            call()  # type: ignore[operator]
+            call()
         except (errors.TuneloopError, fakes.Killed) as error:
             self.killed += isinstance(error, fakes.Killed)
-
-
-def _pop(world: fakes.World) -> tuple[datetime, int, tuple[object, str, datetime | None]]:
-    import heapq
-
-    return heapq.heappop(world.queue)  # type: ignore[return-value]

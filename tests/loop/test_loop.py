@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -204,7 +205,7 @@ def test_a_host_that_is_killed_between_a_door_and_the_turn_loses_nothing(app):
 def test_a_host_that_is_killed_in_mid_loop_again_and_again_still_makes_one_model(app):
     tuning = app.upload("killed-often/a.jsonl", chats("violin"))
     for kind, stage in (("tuning", "prepared"), ("training", "submitted"), ("service", "deploying")):
-        waited(lambda kind=kind, stage=stage: _reached(app, tuning, kind, stage), lambda stage=stage: f"never {stage}")
+        waited(partial(_reached, app, tuning, kind, stage), partial("never {}".format, stage))
         os.kill(app.running.state["functions"]["pid"], signal.SIGKILL)
         app.restart_functions()
 
