@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import heapq
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -144,8 +145,8 @@ class FakeLedger:
 
     def replace(self, key: Key, body: Mapping[str, Any], version: str) -> str:
         def effect() -> str:
-            _, newest = self.world.records[key]
-            if str(newest) != version:
+            _, newest = self.world.records.get(key, ({}, None))
+            if newest is None or str(newest) != version:
                 raise errors.LostRace(f"{key}")
             self.world.records[key] = (copy.deepcopy(dict(body)), newest + 1)
             return str(newest + 1)
@@ -171,14 +172,18 @@ class FakeDatasets:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.wished: dict[str, object] = {}
+        self.wished: dict[str, object] = {}  # where no `_recipe.json` was uploaded
 
     def head(self, path: str) -> Upload | None:
-        found: Upload | None = self.world.called(lambda: self.world.blobs[path][1] if path in self.world.blobs else None)
+        def effect() -> Upload | None:
+            content, upload = self.world.blobs.get(path, (b"", None))
+            return upload if content else None
+
+        found: Upload | None = self.world.called(effect)
         return found
 
     def uploads(self) -> Iterator[Upload]:
-        yield from self.world.called(lambda: [upload for _, upload in self.world.blobs.values()])
+        yield from self.world.called(lambda: [upload for content, upload in self.world.blobs.values() if content])
 
     def open(self, upload: Upload) -> Iterator[bytes]:
         def effect() -> bytes:
@@ -190,13 +195,20 @@ class FakeDatasets:
         yield self.world.called(effect)
 
     def wishes(self, folder: str) -> dict[str, object]:
-        return dict(self.world.called(lambda: self.wished))
+        content, _ = self.world.called(lambda: self.world.blobs.get(f"{folder}/_recipe.json".lstrip("/"), (b"", None)))
+        try:
+            wishes = json.loads(content) if content else self.wished
+        except (ValueError, RecursionError):
+            raise errors.Rejected("_recipe.json is no JSON.") from None
+        if not isinstance(wishes, dict):
+            raise errors.Rejected("_recipe.json must be a JSON object.")
+        return dict(wishes)
 
     def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
         def effect() -> None:
             for name, path in files.items():
                 self.world.prepared[f"{folder}/{name}"] = path.read_bytes()
-            self.world.prepared[f"{folder}/manifest.json"] = dict(manifest)
+            self.world.prepared.setdefault(f"{folder}/manifest.json", dict(manifest))
 
         self.world.called(effect)
 

@@ -1,0 +1,299 @@
+"""One suite for the `Datasets` port, over the fake of the stories and over two containers on Azurite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import requests
+from azure.storage.blob import BlobServiceClient, ContainerClient
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.cloud.datasets import BlobDatasets
+from shared.domain.upload import checked_path
+from shared.errors import Rejected, UploadChanged
+from shared.ports import Datasets
+from tests.journeys import fakes
+
+PATH = "support-bot/2026-11 ä.jsonl"
+ROWS = b'{"messages":[]}\n' * 500
+SMALL_RANGE = 1024  # bytes; so that a test's upload is read in several requests
+
+
+class Owner(Protocol):
+    """Whoever uploads: not through the port, which cannot."""
+
+    datasets: Datasets
+
+    def upload(self, path: str, content: bytes) -> None: ...
+
+    def delete(self, path: str) -> None: ...
+
+
+class FakeOwner:
+    def __init__(self) -> None:
+        self.world = fakes.World()
+        self.datasets: Datasets = fakes.FakeDatasets(self.world)
+
+    def upload(self, path: str, content: bytes) -> None:
+        self.world.upload(path, content)
+
+    def delete(self, path: str) -> None:
+        del self.world.blobs[path]
+
+
+class BlobOwner:
+    def __init__(self, new_container: Callable[[str], ContainerClient], storage: str) -> None:
+        self.uploads, self.prepared = new_container("datasets"), new_container("prepared")
+        reader = ContainerClient.from_connection_string(
+            storage, self.uploads.container_name, max_single_get_size=SMALL_RANGE, max_chunk_get_size=SMALL_RANGE
+        )
+        self.datasets: Datasets = BlobDatasets(reader, self.prepared, datastore="tuneloop_prepared")
+
+    def upload(self, path: str, content: bytes) -> None:
+        self.uploads.upload_blob(path, content, overwrite=True)
+
+    def delete(self, path: str) -> None:
+        self.uploads.delete_blob(path)
+
+
+@pytest.fixture(params=[pytest.param("fake", marks=pytest.mark.light), "blobs"])
+def owner(request: pytest.FixtureRequest) -> Owner:
+    if request.param == "fake":
+        return FakeOwner()
+    return BlobOwner(request.getfixturevalue("new_container"), request.getfixturevalue("storage"))
+
+
+@pytest.fixture
+def datasets(owner: Owner) -> Datasets:
+    return owner.datasets
+
+
+# ----------------------------------------------------------------------------------------------------------------- head
+
+
+def test_an_upload_is_seen_with_its_exact_path_size_and_version(owner: Owner) -> None:
+    owner.upload(PATH, ROWS)
+    upload = owner.datasets.head(PATH)
+
+    assert upload is not None
+    assert (upload.account, upload.container, upload.path, upload.size) == (
+        owner.datasets.account, owner.datasets.container, PATH, len(ROWS),
+    )  # fmt: skip
+    assert upload.etag
+    assert '"' not in upload.etag
+    assert upload.last_modified.utcoffset() is not None
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["missing", "empty"])
+def test_what_is_missing_or_empty_is_no_upload(owner: Owner, content: bytes | None) -> None:
+    if content is not None:
+        owner.upload(PATH, content)
+
+    assert owner.datasets.head(PATH) is None
+    assert list(owner.datasets.uploads()) == []
+
+
+def test_the_listing_and_the_look_agree_about_what_an_upload_is(owner: Owner) -> None:
+    """Else the timer would open a second tuning for what a door has opened."""
+    for path in (PATH, "rows.jsonl", "a/b/c.parquet", "support-bot/_recipe.json"):
+        owner.upload(path, ROWS)
+    listed = {upload.path: upload for upload in owner.datasets.uploads()}
+
+    assert len(listed) == 4
+    assert {path: owner.datasets.head(path) for path in listed} == listed
+
+
+def test_overwriting_makes_another_upload_of_the_same_service(owner: Owner) -> None:
+    owner.upload(PATH, ROWS)
+    first = owner.datasets.head(PATH)
+    owner.upload(PATH, ROWS)
+    second = owner.datasets.head(PATH)
+
+    assert first is not None
+    assert second is not None
+    assert first.id != second.id
+
+
+# ----------------------------------------------------------------------------------------------------------------- open
+
+
+def test_an_upload_is_read_to_its_last_byte(owner: Owner) -> None:
+    owner.upload(PATH, ROWS)
+    upload = owner.datasets.head(PATH)
+    assert upload is not None
+
+    assert b"".join(owner.datasets.open(upload)) == ROWS
+
+
+@pytest.mark.parametrize("how", ["overwritten", "overwritten with the same bytes", "deleted"])
+def test_a_version_that_is_gone_is_not_read(owner: Owner, how: str) -> None:
+    owner.upload(PATH, ROWS)
+    upload = owner.datasets.head(PATH)
+    assert upload is not None
+    if how == "deleted":
+        owner.delete(PATH)
+    else:
+        owner.upload(PATH, ROWS if "same" in how else b"other")
+
+    with pytest.raises(UploadChanged):
+        list(owner.datasets.open(upload))
+
+
+@pytest.mark.parametrize("how", ["overwritten", "deleted"])
+def test_bytes_of_two_versions_are_never_mixed(how: str, new_container: Callable[[str], ContainerClient], storage: str) -> None:
+    """The blob changes after its first kilobyte was read: every later range is asked for with the version's ETag."""
+    owner = BlobOwner(new_container, storage)
+    owner.upload(PATH, ROWS)
+    upload = owner.datasets.head(PATH)
+    assert upload is not None
+    reader = owner.datasets.open(upload)
+    assert len(next(reader)) == SMALL_RANGE
+    if how == "deleted":
+        owner.delete(PATH)
+    else:
+        owner.upload(PATH, b"x" * len(ROWS))
+
+    with pytest.raises(UploadChanged):
+        list(reader)
+
+
+# --------------------------------------------------------------------------------------------------------------- wishes
+
+
+def test_without_a_recipe_file_nothing_is_wished(datasets: Datasets) -> None:
+    assert datasets.wishes("support-bot") == {}
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [("support-bot", "support-bot/_recipe.json"), ("a/b", "a/b/_recipe.json"), ("", "_recipe.json")]
+)
+def test_wishes_are_read_from_the_folder_of_the_upload(owner: Owner, folder: str, file: str) -> None:
+    owner.upload(file, b'\n{"num_train_epochs": 2}')
+    owner.upload("elsewhere/_recipe.json", b'{"num_train_epochs": 9}')
+
+    assert owner.datasets.wishes(folder) == {"num_train_epochs": 2}
+
+
+def test_an_empty_recipe_file_wishes_nothing(owner: Owner) -> None:
+    owner.upload("shop/_recipe.json", b"")
+
+    assert owner.datasets.wishes("shop") == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{'a': 1}", b"[1]", b"3", b"null", b'"x"', b"\xff\xfe\xfd", b'{"a": 1' + b" " * 70_000 + b"}", b"[" * 60_000],
+    ids=["Python", "list", "number", "null", "text", "no text", "too long", "nested without end"],
+)
+def test_a_recipe_file_that_is_no_table_is_refused(owner: Owner, content: bytes, request: pytest.FixtureRequest) -> None:
+    if "too long" in request.node.name and isinstance(owner, FakeOwner):
+        return  # the fake has no limit
+    owner.upload("shop/_recipe.json", content)
+
+    with pytest.raises(Rejected, match=r"_recipe\.json"):
+        owner.datasets.wishes("shop")
+
+
+# ------------------------------------------------------------------------------------------------------------- publish
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    made = {f"{split}.jsonl": tmp_path / split for split in ("train", "validation", "test")}
+    for name, path in made.items():
+        path.write_bytes(name.encode())
+    return made
+
+
+def test_a_published_dataset_has_its_manifest_and_an_address_for_the_job(datasets: Datasets, files: dict[str, Path]) -> None:
+    datasets.publish("bot-1/abc", files, {"rows": {"train": 3}})
+
+    assert datasets.read("bot-1/abc/manifest.json") == {"rows": {"train": 3}}
+    assert datasets.uri("bot-1/abc", "train.jsonl") == "azureml://datastores/tuneloop_prepared/paths/bot-1/abc/train.jsonl"
+
+
+def test_publishing_twice_is_publishing_once(datasets: Datasets, files: dict[str, Path]) -> None:
+    datasets.publish("bot-1/abc", files, {"by": "first"})
+    datasets.publish("bot-1/abc", files, {"by": "second"})
+
+    assert datasets.read("bot-1/abc/manifest.json") == {"by": "first"}
+
+
+def test_a_dataset_that_was_not_published_whole_has_no_manifest(datasets: Datasets, files: dict[str, Path]) -> None:
+    files["test.jsonl"].unlink()
+    with pytest.raises(FileNotFoundError):
+        datasets.publish("bot-1/abc", files, {"rows": {}})
+
+    assert datasets.read("bot-1/abc/manifest.json") is None
+
+
+def test_the_files_are_in_the_prepared_container_byte_for_byte(
+    files: dict[str, Path], new_container: Callable[[str], ContainerClient], storage: str
+) -> None:
+    owner = BlobOwner(new_container, storage)
+    owner.datasets.publish("bot-1/abc", files, {})
+
+    content = {name: owner.prepared.download_blob(f"bot-1/abc/{name}").readall() for name in files}
+    assert content == {name: name.encode() for name in files}
+    assert list(owner.uploads.list_blob_names()) == []
+
+
+def test_a_document_is_read_as_it_was_written_last(datasets: Datasets) -> None:
+    datasets.write("bot-1/smoke/d1.json", {"answer": "Größe 文"})
+    datasets.write("bot-1/smoke/d1.json", {"answer": "In hall 3.", "n": 1})
+
+    assert datasets.read("bot-1/smoke/d1.json") == {"answer": "In hall 3.", "n": 1}
+    assert datasets.read("bot-1/smoke/d2.json") is None
+
+
+# ------------------------------------------------------------------------------------------------------------ addresses
+
+NASTY_TEXT = st.text(alphabet="ab./\\%2e?#&=:@\ud800é文 +~", min_size=1, max_size=16)
+CONTAINER = ContainerClient("https://acc.blob.core.windows.net", "datasets", credential=None)
+
+
+@pytest.mark.light
+@given(st.text(alphabet=st.characters(), min_size=1) | NASTY_TEXT)
+@example("a%2e%2e/%2e%2e/models/x")
+@example("a\\..\\..\\models")
+@example("?comp=list")
+def test_what_the_check_lets_through_is_asked_for_inside_the_container_and_nowhere_else(text: str) -> None:
+    """The address is followed to the last step before the wire, where `requests` would resolve dot segments."""
+    try:
+        path = checked_path(text)
+    except Rejected:
+        return
+    url = requests.Request("HEAD", CONTAINER.get_blob_client(path).url).prepare().url
+    parts = urlsplit(str(url))
+
+    assert parts.netloc == "acc.blob.core.windows.net"
+    assert unquote(parts.path) == f"/datasets/{path}"
+    assert not parts.query
+
+
+def test_a_strange_but_safe_name_survives_the_way_to_storage_and_back(blobs: BlobServiceClient, storage: str) -> None:
+    container = blobs.create_container("strange-names")
+    datasets = BlobDatasets(container, container, datastore="x")
+    for path in ("a%2e%2e/b.jsonl", "what?#not.jsonl", "文/ä ö.jsonl", "..a/...", "a+b&c=d.jsonl"):
+        container.upload_blob(path, b"x")
+
+        found = datasets.head(checked_path(path))
+        assert found is not None
+        assert found.path == path
+    assert {upload.path for upload in datasets.uploads()} == set(container.list_blob_names())
+
+
+def test_a_manifest_is_readable_for_people(new_container: Callable[[str], ContainerClient], storage: str, files: dict[str, Path]) -> None:
+    owner = BlobOwner(new_container, storage)
+    owner.datasets.publish("f", files, {"rows": {"train": 1}})
+    blob = owner.prepared.get_blob_client("f/manifest.json")
+    content: Any = blob.download_blob().readall()
+
+    assert json.loads(content) == {"rows": {"train": 1}}
+    assert blob.get_blob_properties().content_settings.content_type == "application/json"
