@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +47,7 @@ class LoraTuning:
 
     def __init__(self, base: Mapping[str, Array], *, rank: int, alpha: float, also: Collection[str], rng: np.random.Generator) -> None:
         self._base = dict(base)
-        self._scale = np.float32(alpha / rank)
+        self._scale: Array = np.array([alpha / rank], np.float32)  # (1,)
         self.trained: dict[str, Array] = {}
         self.gradients: dict[str, Array] = {}
         self._targets = [name for name in base if name.endswith(LORA_TARGETS)]
@@ -65,10 +64,8 @@ class LoraTuning:
         """What the model computes with now: the adapters merged into the matrices."""
         weights = dict(self._base)
         for name in self._targets:
-            update: Any = self.trained[name + ".lora_B"] @ self.trained[name + ".lora_A"]
-            update *= self._scale
-            update += self._base[name]
-            weights[name] = update
+            update = self._scale * (self.trained[name + ".lora_B"] @ self.trained[name + ".lora_A"])
+            weights[name] = self._base[name] + update
         for name in self._also:
             weights[name] = self.trained[name]
         return weights
