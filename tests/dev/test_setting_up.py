@@ -140,6 +140,15 @@ def test_a_failing_npm_says_why_and_leaves_no_stamp(project: Path) -> None:
     assert not (project / "node_modules" / dev.STAMP).exists()
 
 
+@posix
+def test_an_npm_that_came_to_its_end_is_not_asked_again(project: Path) -> None:
+    node(project, 'case "$1" in --version) echo v20.1.0;; *) echo once >> npm-was-asked;; esac')
+    (project / "node_modules" / dev.STAMP).unlink()
+
+    assert [start(project, "demo").returncode for _ in range(2)] == [3, 3]
+    assert (project / "npm-was-asked").read_text(encoding="utf-8") == "once\n"
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
