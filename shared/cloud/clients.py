@@ -57,6 +57,7 @@ def ml_client(settings: Settings, credential: TokenCredential, *, registry: str 
     from azure.ai.ml import MLClient
 
     _let_logs_through()
+    _check_cloud(local=settings.TUNELOOP_LOCAL)
     where: dict[str, Any] = (
         {"registry_name": registry}
         if registry
@@ -69,6 +70,15 @@ def ml_client(settings: Settings, credential: TokenCredential, *, registry: str 
     client = MLClient(credential, **where, show_progress=False, enable_telemetry=False, retry_policy=CappedRetry(**BOUNDS), **BOUNDS)
     checked(arm_address(client), local=settings.TUNELOOP_LOCAL, what="Azure Resource Manager")
     return client
+
+
+def _check_cloud(*, local: bool) -> None:
+    """Check what the SDK has resolved before anything is built: a registry's client sends its first request, with a token, when built."""
+    from azure.ai.ml import _azure_environments as clouds
+
+    cloud = clouds._get_default_cloud_name()
+    checked(clouds._get_base_url_from_metadata(cloud), local=local, what="Azure Resource Manager")
+    checked(clouds._get_registry_discovery_endpoint_from_metadata(cloud), local=local, what="The discovery of registries")
 
 
 def arm_address(client: MLClient) -> str:
