@@ -160,17 +160,21 @@ class AzureMlTrainings:
         return job
 
     def _component(self, name: str, version: str) -> Component:
+        from azure.ai.ml.exceptions import ValidationException  # of the SDK itself, for the label of an asset that is not there
+
         with translated(f"Looking for component {name} in the registry"):
             try:
                 return self._registry.components.get(name, version=version or None, label=None if version else "latest")
-            except ResourceNotFoundError as error:
+            except (ResourceNotFoundError, ValidationException) as error:
                 raise Stop(f"The registry has no component {name} {version}.", next_action="Check FINETUNE_COMPONENT.") from error
 
     def _base_model(self, name: str, version: str) -> Model:
+        from azure.ai.ml.exceptions import ValidationException  # as for the component
+
         with translated(f"Looking for model {name} in the registry"):
             try:
                 return self._registry.models.get(name, version=version or None, label=None if version else "latest")
-            except ResourceNotFoundError as error:
+            except (ResourceNotFoundError, ValidationException) as error:
                 raise Stop(f"The registry has no model {name} {version}.", next_action="Check BASE_MODEL.") from error
 
     def _archived(self, name: str, version: str) -> bool:
