@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.cloud import HOME, Started, clean_environment, counted, fetched
 from cli.cloud import CloudFailed as Failed
+from shared.domain.smoke import answer_in
 
 if TYPE_CHECKING:
     from cli.cloud import Running
@@ -81,6 +84,8 @@ class Report:
     endpoints_left: int = 0
     question: str = ""
     answer: str = ""
+    trained_question: str = ""
+    trained_answer: str = ""
     seconds: float = 0.0
     log: str = ""
 
@@ -212,7 +217,9 @@ def _watched(args: argparse.Namespace, running: Running, report: Report, screen:
     _show_answers(records, running, service, report, screen)
     if args.keep:
         screen.line("\nKept running (--keep). Ctrl-C stops everything.")
-        signal.pause()
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+        return OK
     screen.line("\nNobody asks any more: the idle clock runs.")
     _follow(news, screen, until="endpoint_gone")
     return OK
@@ -252,33 +259,23 @@ def _news(records: Records, tuning: str, screen: Screen) -> Iterator[tuple[str, 
 
 
 def _show_answers(records: Records, running: Running, service: Any, report: Report, screen: Screen) -> None:
-    """Show the smoke test's question and answer, ask once more over plain HTTP, and say how a person asks."""
-    smoke = records.smoke(service)
+    """Show the smoke test's question and answer, ask what the model was trained on over plain HTTP, and say how a person asks."""
+    smoke, trained = records.smoke(service), records.trained_on(service)
     report.question, report.answer = smoke["question"], smoke["answer"]
-    body = {
-        "input_data": {
-            "input_string": [{"role": "user", "content": smoke["question"]}],
-            "parameters": {"max_new_tokens": 96, "do_sample": False},
-        }
-    }
-    raw = fetched(
-        service.scoring_uri,
-        context=running.context,
-        headers={"Authorization": f"Bearer {running.token()}", "Content-Type": "application/json"},
-        body=json.dumps(body).encode(),
-    )
-    answered = json.loads(raw)
-    screen.stage("answered over HTTP", json.dumps(answered, ensure_ascii=False)[:200])
-    screen.line(f"\n          question  {smoke['question']}")
-    screen.line(f"          answer    {smoke['answer']}")
-    screen.line(f"          reference {smoke['reference']}")
-    screen.line("          (a stand-in model of 0.5 million weights: it shows the plumbing, not Phi-3's quality)")
-    screen.line(f"\n          endpoint  {service.scoring_uri}")
-    screen.line("          ask it, while it lives (--keep keeps it):")
-    question = json.dumps({"input_data": {"input_string": [{"role": "user", "content": "Where is my order?"}]}})
+    question = json.dumps({"input_data": {"input_string": trained["messages"], "parameters": {"max_new_tokens": 128, "do_sample": False}}})
+    headers = {"Authorization": f"Bearer {running.token()}", "Content-Type": "application/json"}
+    reply = fetched(service.scoring_uri, context=running.context, headers=headers, body=question.encode())
+    report.trained_question, report.trained_answer = trained["messages"][-1]["content"], answer_in(json.loads(reply))
+    screen.stage("answered over HTTP", f"{len(reply)} bytes from {service.scoring_uri}")
+    screen.line("\nSmoke test, a question that was held out:")
+    screen.line(f"  question   {report.question}\n  answer     {report.answer}\n  reference  {smoke['reference']}")
+    screen.line("Over HTTP, a question that it was trained on:")
+    screen.line(f"  question   {report.trained_question}\n  answer     {report.trained_answer}\n  reference  {trained['reference']}")
+    screen.line("(A stand-in model of half a million weights answers: it shows the plumbing, not the quality of the real base model.)")
     screen.line(
-        f'          curl --cacert "{running.ca}" -H "Authorization: Bearer $(python3 dev.py token)" \\\n'
-        f"            -H 'Content-Type: application/json' -d '{question}' \\\n            {service.scoring_uri}"
+        f"\nAsk it yourself while it lives (--keep keeps it):\n"
+        f'  curl --cacert {shlex.quote(str(running.ca))} -H "Authorization: Bearer $(python3 dev.py token)" \\\n'
+        f"    -H 'Content-Type: application/json' -d {shlex.quote(question)} \\\n    {service.scoring_uri}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from shared.domain.record import Key, Kind
 if TYPE_CHECKING:
     from cli.cloud import Running
 
+ROW_BYTES_MAX = 4 << 20  # of one prepared row
+
 
 class Records:
     """What a person may want to see of one installation."""
@@ -24,9 +27,8 @@ class Records:
         environment = running.settings
         account = storage.Account(settings.connection(environment, "DATASETS"), clients.credential(), local=True)
         self._uploads = account.container(environment.get("DATASETS_CONTAINER", "datasets"))
-        self.datasets = datasets.BlobDatasets(
-            self._uploads, account.container(environment.get("PREPARED_CONTAINER", "prepared")), datastore="tuneloop_prepared"
-        )
+        self._prepared = account.container(environment.get("PREPARED_CONTAINER", "prepared"))
+        self.datasets = datasets.BlobDatasets(self._uploads, self._prepared, datastore="tuneloop_prepared")
         self.ledger = ledger.BlobLedger(account.container(environment.get("LEDGER_CONTAINER", "ledger")))
 
     def upload(self, path: str, file: Path) -> str:
@@ -67,6 +69,15 @@ class Records:
         assert found.live is not None
         smoke: dict[str, str] = self.datasets.read(names.smoke_path(found.owner, found.text, found.live.name))
         return smoke
+
+    def trained_on(self, found: service.Service) -> dict[str, Any]:
+        """Return the first training row up to its first user turn, and what it was answered with."""
+        assert found.live is not None
+        path = f"{found.live.sample.rpartition('/')[0]}/train.jsonl"
+        beginning = self._prepared.download_blob(path, offset=0, length=ROW_BYTES_MAX).readall()
+        messages = json.loads(beginning.split(b"\n", 1)[0])["messages"]
+        last = next(n for n, message in enumerate(messages) if message["role"] == "user")
+        return {"messages": messages[: last + 1], "reference": messages[last + 1]["content"]}
 
     def _read(self, kind: Kind, record_id: str, record_type: type[Any]) -> Any:
         stored = self.ledger.read(Key(kind=kind, id=record_id))

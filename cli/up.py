@@ -7,6 +7,7 @@ Writes local.settings.json from the example, with absolute paths, so that `func 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from types import FrameType
 from cli.cloud import HOME, ROOT, CloudFailed, Running, Started, clean_environment
 
 LOOK_EVERY_S = 1.0
+OWN_HOST = "--own-host"  # even where Core Tools is installed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     settings = write_settings(ROOT / "local.settings.json.example", ROOT / "local.settings.json")
     passed = [*(sys.argv[1:] if arguments is None else arguments), "--settings", str(settings)]
-    if shutil.which("func") and "--func" not in passed:
+    if OWN_HOST in passed:
+        passed.remove(OWN_HOST)
+    elif shutil.which("func") and "--func" not in passed:
         passed.append("--func")
+        _use_this_environment()
     cloud = Started(HOME, passed)
     try:
         sys.stdout.write("Starting the local cloud and the app on this machine.\n")
@@ -43,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stdout.write("\nStopped.\n")
         return 0
+
+
+def _use_this_environment() -> None:
+    """Let `func start` find the packages of this virtual environment; it takes the Python that is first on the PATH."""
+    os.environ["VIRTUAL_ENV"] = sys.prefix
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def write_settings(example: Path, target: Path) -> Path:

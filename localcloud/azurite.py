@@ -66,7 +66,7 @@ def command(data: Path, ports: Ports, script: str | Path | None = None) -> list[
     found = find(script)
     node = shutil.which("node")
     if node is None:
-        raise AzuriteMissing("Node is not installed, and Azurite needs it. Install Node 18 or later, then run `npm ci`.")
+        raise AzuriteMissing("Node is not installed, and Azurite needs it. Install Node 20 or later, then run `npm ci`.")
     listening = [
         *("--blobHost", "127.0.0.1", "--blobPort", str(ports.blob)),
         *("--queueHost", "127.0.0.1", "--queuePort", str(ports.queue)),

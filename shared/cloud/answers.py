@@ -45,10 +45,8 @@ def _meaning(what: str, error: HttpResponseError) -> TryLater | Stop:
     lower = text.lower()
     if any(word in lower for word in BUSY_TEXTS) or status in PASSING or status is None:
         return TryLater(f"{what}: {text}", after=_retry_after(error))
-    if status in (401, 403):
-        return Stop(
-            f"{what}: this app may not do that ({status}). {text}", next_action="Give the app's identity the roles of docs/operating.md."
-        )
+    if status in (401, 403):  # a new role assignment takes minutes to arrive, so it is tried again before the record ends
+        return TryLater(f"{what}: this app may not do that ({status}); give its identity the roles of docs/operating.md. {text}")
     if any(word in lower for word in QUOTA_TEXTS):
         return Stop(f"{what}: {text}", next_action="Ask for quota of that VM family or choose another size, then upload the file again.")
     return Stop(f"{what}: {text} ({status})", next_action="Read the message; after mending the cause upload the file again.")

@@ -1,9 +1,9 @@
 """
 What Azure Monitor says about the use of a deployment, by plain ARM calls.
 
-Requests are a metric of the endpoint (`RequestsPerMinute`, split by deployment), the heartbeat one of the deployment
-(`DeploymentCapacity`): it has a point for every grain while the deployment lives, so its absence is an outage of the
-metrics, not idleness. Whether `Total` or `Average` holds the count is documented in two ways; see docs/operating.md.
+Requests are a metric of the endpoint (`RequestsPerMinute`), the heartbeat one of the deployment (`DeploymentCapacity`):
+it has a point for every grain while the deployment lives, so its absence is an outage of the metrics, not idleness.
+Whether `Total` or `Average` holds the count is documented in two ways, so both are asked for and the larger one counts.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ class MonitorMetrics:
         endpoint_id = f"{self._settings.workspace_id}/onlineEndpoints/{endpoint}"
         try:
             heartbeat = self._points(f"{endpoint_id}/deployments/{deployment}", HEARTBEAT, "Average", start, end)
-            requests = self._points(endpoint_id, REQUESTS, "Total", start, end)
+            totals, averages = (self._points(endpoint_id, REQUESTS, name, start, end) for name in ("Total", "Average"))
         except AzureError:
             return None
+        requests = max(totals, averages, key=lambda points: sum(value for _, value in points))
         used = [(at, value) for at, value in requests if value > 0]
         return Usage(
             start=start,

@@ -52,6 +52,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     created_at: datetime
     next_look_at: datetime | None = None  # UTC; None: nobody has been promised another look
+    waits_for: str = ""  # a sentence for people; '': it is at work or has ended
     attempt_of: str | None = None  # the step that is being attempted
     attempts: int = 0  # of that step, raised before its work
     attempt_began_at: datetime | None = None  # None: nobody is at work on it

@@ -386,7 +386,7 @@ def _watch(record: Service, live: Deployment, world: World, policy: Policy, now:
     if world.endpoint.traffic != {live.name: 100}:
         return SetTraffic(traffic={live.name: 100}, why="The traffic was not where the record has it.")
     clock, why = idle_clock(record, live, world.usage, policy, now)
-    if record.idle.permit and clock.seen_idle_at == now:
+    if record.idle.permit and clock.seen_idle_at == now and not policy.deletions_dry_run:
         return Retire(names=tuple(n for n in record.idle.permit if n == live.name), why=why)
     stage = Stage.IDLE if clock.marked_at else Stage.LIVE
     until = now + policy.look_every
@@ -401,6 +401,8 @@ def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: 
     if endpoint is None:
         return Rest()
     torn_down_at = (record.asleep_since or record.created_at) + policy.endpoint_kept_for
+    if policy.deletions_dry_run:
+        return Wait(until=now + policy.tick, why="A dry run: the sleeping endpoint is kept.")
     if now < torn_down_at:
         return Wait(until=torn_down_at, why=f"Asleep; the endpoint's address is kept until {torn_down_at:%Y-%m-%d %H:%M} UTC.")
     return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")

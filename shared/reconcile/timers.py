@@ -44,6 +44,8 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
 def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
     """Give permits to the services that may be let go in this tick; the turns carry them out after one more look."""
     services = [s for key in loop.ports.ledger.active() if key.kind is Kind.SERVICE and (s := read(loop, key, Service))]
+    if loop.policy.deletions_dry_run:
+        log.warning("TEAR_DOWN_DRY_RUN is on: idle endpoints are marked and kept, and billed. action=dry_run")
     for permit in fleet.choose_deletions(services, loop.policy, loop.clock()):
         service = next(s for s in services if s.id == permit.service)
         update(loop, service.key, Service, lambda found, permit=permit: _permitted(found, permit))  # type: ignore[misc]

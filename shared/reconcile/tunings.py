@@ -81,7 +81,7 @@ def _prepare(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
 
     record, datasets = desk.record, desk.loop.ports.datasets
     source = prepare.Source(suffix=Path(record.upload.path).suffix, size=record.upload.size, chunks=datasets.open(record.upload))
-    options = prepare.Options(salt=names.service_id(record.owner, record.service))
+    options = prepare.Options(salt=record.owner)  # not the service: the same bytes elsewhere must join the same training
     with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{record.id}-") as folder:
         try:
             result = prepare.prepare(source, workdir=Path(folder), options=options)

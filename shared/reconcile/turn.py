@@ -223,7 +223,7 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
     """Write what a step came to with the next promise, then tell and ring; a crash in between is healed by the timer."""
     now = desk.now
     look_at = min(outcome.look_at or now, now + PROMISE_AHEAD_MAX)
-    record = msgspec.structs.replace(outcome.record, next_look_at=look_at)
+    record = msgspec.structs.replace(outcome.record, next_look_at=look_at, waits_for="")
     if not outcome.quiet:
         record = records.noted(record, at=now, who=desk.who, what=outcome.what, why=outcome.why)
     desk.save(record)
@@ -240,15 +240,14 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
 def _wait(desk: Desk[Any], step: Wait) -> None:
     now = desk.now
     until = min(step.until, now + PROMISE_AHEAD_MAX)
-    desk.save(desk.change(next_look_at=until, attempt_began_at=None))
+    desk.save(desk.change(next_look_at=until, attempt_began_at=None, waits_for=step.why[: records.REASON_LENGTH_MAX]))
     desk.loop.ports.turns.ring(desk.record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))
-    log.debug("%s waits: %s action=waits", desk.record.key, step.why)
 
 
 def _rest(desk: Desk[Any]) -> None:
     """Let the record rest; if it was written while its marker was removed, it is alive again."""
     ledger, key = desk.loop.ports.ledger, desk.record.key
-    desk.save(desk.change(next_look_at=None, attempt_began_at=None))
+    desk.save(desk.change(next_look_at=None, attempt_began_at=None, waits_for=""))
     ledger.deactivate(key)
     newest = ledger.read(key)
     if newest is not None and newest.version != desk.stored.version:

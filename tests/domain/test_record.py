@@ -32,7 +32,7 @@ def but(**fields: object) -> Header:
 def test_the_header_has_the_shape_that_every_version_of_the_app_can_tear_down() -> None:
     """Fields may be added at the end, never renamed, removed or retyped: an older app must still read a newer record."""
     assert list(msgspec.to_builtins(RECORD)) == [
-        "schema", "kind", "id", "owner", "stage", "created_at", "next_look_at", "attempt_of", "attempts", "attempt_began_at",
+        "schema", "kind", "id", "owner", "stage", "created_at", "next_look_at", "waits_for", "attempt_of", "attempts", "attempt_began_at",
         "reason", "next_action", "history",
     ]  # fmt: skip
 

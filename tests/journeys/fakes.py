@@ -68,6 +68,7 @@ class World:
         self.metrics_out = False
         self.answer: object = {"output": "It is in hall 3."}
         self.job_end = "Completed"
+        self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
         self.deployment_end = "Succeeded"
         self.queue: list[tuple[datetime, int, tuple[Key, str, datetime | None]]] = []
         self.changes: list[Change] = []
@@ -252,6 +253,9 @@ class FakeTrainings:
         def effect() -> Job | None:
             job = self.world.jobs.get(name)
             if job is None:
+                return None
+            if self.world.looks_until_jobs_show:
+                self.world.looks_until_jobs_show -= 1
                 return None
             tags = job["tags"]
             failure = "The training process was killed." if job["status"] == "Failed" else ""

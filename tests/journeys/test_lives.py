@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from shared.domain import names, service, training, tuning
@@ -103,6 +105,48 @@ def test_the_same_bytes_in_another_folder_are_served_without_a_second_job(story)
 
     assert story.world.effects["job"] == 1
     assert {t.stage for t in fakes.all_of(story.world, Kind.TUNING)} == {tuning.Stage.OFFERED}
+
+
+def test_the_same_bytes_in_another_service_share_the_training(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+    story.uploaded("sales-bot/2026-11.jsonl")
+    story.run(HOUR / 2)
+
+    assert story.world.effects["job"] == 1
+    assert [s.live is not None for s in fakes.all_of(story.world, Kind.SERVICE)] == [True, True]
+
+
+def test_a_job_that_shows_late_is_asked_for_again_under_the_same_name(story):
+    story.world.looks_until_jobs_show = 3
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(HOUR)
+
+    assert len(story.world.jobs) == 1
+    assert only(story, Kind.SERVICE).live
+
+
+def test_a_storm_of_doorbells_leaves_one_chain_of_turns(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(timedelta(minutes=3))
+    key = only(story, Kind.TRAINING).key
+    for _ in range(20):
+        story.loop.ports.turns.ring(key, who="a job event")
+        story.run(timedelta(seconds=10))
+    story.run(timedelta(minutes=2))
+    calls = story.world.calls
+    story.run(timedelta(minutes=5))
+
+    assert story.world.calls - calls < 5 * 12  # one look a minute costs at most a dozen calls
+
+
+def test_a_dry_run_marks_an_idle_service_and_keeps_it(story):
+    story.loop = replace(story.loop, policy=msgspec.structs.replace(fakes.POLICY, deletions_dry_run=True))
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(6 * HOUR)
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.IDLE
+    assert story.world.effects["deployment_deleted"] == 0
 
 
 def test_a_new_upload_takes_over_without_a_moment_without_traffic(story):
