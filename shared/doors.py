@@ -17,27 +17,27 @@ log = logging.getLogger("tuneloop.doors")
 
 
 def dataset_written(container: str, path: str, *, who: str) -> None:
-    from shared.reconcile import doors
+    from shared.reconcile import arrivals
 
-    doors.dataset_written(wiring.loop(), container, path, who=who)
+    arrivals.dataset_written(wiring.loop(), container, path, who=who)
 
 
 def dataset_event(event: Any, *, who: str) -> None:
-    from shared.reconcile import doors
+    from shared.reconcile import arrivals
 
-    doors.dataset_event(wiring.loop(), _envelope(event), who=who)
+    arrivals.dataset_event(wiring.loop(), _envelope(event), who=who)
 
 
 def job_event(event: Any, *, who: str) -> None:
-    from shared.reconcile import doors
+    from shared.reconcile import arrivals
 
-    doors.job_event(wiring.loop(), _envelope(event), workspace_id=wiring.settings().workspace_id, who=who)
+    arrivals.job_event(wiring.loop(), _envelope(event), workspace_id=wiring.settings().workspace_id, who=who)
 
 
 def take_turn(body: bytes) -> None:
-    from shared.reconcile import doors, turn
+    from shared.reconcile import arrivals, turn
 
-    message = doors.message(body.decode("utf-8", "replace"))
+    message = arrivals.message(body.decode("utf-8", "replace"))
     if message is None:
         log.error("A message on the queue of turns is not ours; dropped. action=message_dropped")
         return
@@ -47,9 +47,9 @@ def take_turn(body: bytes) -> None:
 
 def turn_poisoned(body: bytes) -> None:
     """Tell of a turn that failed too often; the timer takes its record up again. Cannot raise: nothing would catch it."""
-    from shared.reconcile import doors
+    from shared.reconcile import arrivals
 
-    message = doors.message(body.decode("utf-8", "replace"))
+    message = arrivals.message(body.decode("utf-8", "replace"))
     log.error("A turn for %s failed too often; the timer looks again. action=turn_poisoned", message[0] if message else "?")
 
 

@@ -15,7 +15,7 @@ from azure.storage.queue import QueueClient
 from shared.cloud.turns import VISIBILITY_MAX, QueueTurns
 from shared.domain.record import Key, Kind
 from shared.ports import Turns
-from shared.reconcile import doors
+from shared.reconcile import arrivals
 from tests.journeys import fakes
 
 KEY = Key(kind=Kind.TRAINING, id="0123456789ab")
@@ -55,7 +55,7 @@ class QueueHost:
         self.turns: Turns = QueueTurns(queue)
 
     def received(self) -> list[Message]:
-        found = [doors.message(base64.b64decode(message.content).decode()) for message in self.queue.peek_messages(32)]
+        found = [arrivals.message(base64.b64decode(message.content).decode()) for message in self.queue.peek_messages(32)]
         assert None not in found
         return [message for message in found if message]
 
@@ -134,4 +134,4 @@ def test_a_message_carries_nothing_that_could_be_believed(new_queue: QueueClient
     ids=lambda text: text[:40],
 )  # fmt: skip
 def test_a_message_that_is_not_ours_is_none_and_no_crash(text: str) -> None:
-    assert doors.message(text) is None
+    assert arrivals.message(text) is None

@@ -23,6 +23,7 @@ import dev
 APP = Path(dev.__file__).resolve().parent
 DRIVER = Path(__file__).with_name("runtime_driver.py")
 IMPORT_SECONDS_MAX = 10.0  # 0.5 s measured; Flex Consumption gives an app 30 s on a slower processor
+DRIVER_SECONDS_MAX = 60  # 1 s measured; a door that asks the storage that is not there waits longer
 FORBIDDEN = ["azure.ai.ml", "datasets", "pandas", "pyarrow", "torch", "pydantic"]
 EVENT_GRID = [{"type": "eventGridTrigger", "name": "event", "direction": "IN"}]
 STORAGE = "AzureWebJobsStorage"
@@ -159,6 +160,7 @@ def driven(calls: Calls, settings: Mapping[str, str] = SETTINGS) -> tuple[dict[s
         capture_output=True,
         text=True,
         check=False,
+        timeout=DRIVER_SECONDS_MAX,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from shared import errors
-from shared.reconcile import doors, timers, turn
+from shared.reconcile import arrivals, timers, turn
 from tests.journeys import fakes
 
 TICK = timedelta(minutes=5)
@@ -30,7 +30,7 @@ class Story:
         """Upload, let the doors ring, and return the tuning's id."""
         upload = self.world.upload(path, content)
         for number in range(doors_ring):
-            self._safely(partial(doors.dataset_written, self.loop, "datasets", path, who=f"door {number}"))
+            self._safely(partial(arrivals.dataset_written, self.loop, "datasets", path, who=f"door {number}"))
         return upload.id
 
     def run(self, duration: timedelta) -> None:

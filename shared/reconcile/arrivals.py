@@ -1,5 +1,5 @@
 """
-What the doors do: read who rang, open one record if there is none, put one message on the queue, return.
+What arrives at the doors: read who rang, open one record if there is none, put one message on the queue, return.
 
 No door believes an event: it takes a blob's path or a job's name from it, checks it, and reads the level itself. What is
 not about us is answered with success and one line in the log, since Event Grid would repeat or drop anything else.
@@ -19,7 +19,7 @@ from shared.domain.record import Key, Kind
 from shared.domain.upload import checked_path, is_dataset
 from shared.reconcile import turn
 
-log = logging.getLogger("tuneloop.doors")
+log = logging.getLogger("tuneloop.arrivals")
 
 
 def dataset_written(loop: turn.Loop, container: str, path: str, *, who: str) -> None:
