@@ -73,8 +73,10 @@ class LoraTuning:
     def linear(self, name: str, d_outputs: Array, inputs: Array) -> None:
         """Gradients of a layer's two adapters."""
         down, up = self.trained[name + ".lora_A"], self.trained[name + ".lora_B"]
-        self.gradients[name + ".lora_A"] = self._scale * ((d_outputs @ up).T @ inputs)
-        self.gradients[name + ".lora_B"] = self._scale * (d_outputs.T @ (inputs @ down.T))
+        scaled = d_outputs * self._scale
+        narrow: Array = scaled @ up  # (N, r)
+        self.gradients[name + ".lora_A"] = narrow.T @ inputs
+        self.gradients[name + ".lora_B"] = scaled.T @ (inputs @ down.T)
 
     def other(self, name: str, gradient: Array) -> None:
         """Gradient of what is trained as it is; the rest is frozen."""

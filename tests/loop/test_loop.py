@@ -240,6 +240,15 @@ def test_no_record_is_left_unfinished_and_nothing_is_left_running(app):
     assert "Traceback" not in app.log()
 
 
+def test_no_log_holds_a_line_of_a_dataset_a_token_or_a_key(app):
+    logs = [*app.running.data.glob("logs/*.log"), *app.running.data.glob("azureml/jobs/*/std_*.txt")]
+    said = "".join(path.read_text("utf-8", "replace") for path in logs)
+
+    assert len(logs) > 4
+    for secret in ("is in hall", "Dear diary", "Bearer ey", "AccountKey=", app.running.token()[:40]):
+        assert secret not in said
+
+
 def _reached(app, tuning, kind, what):
     found = app.record(tuning, kind)
     return found is not None and (found.stage == what or any(line.what == what for line in found.history) or found.stage == "offered")
