@@ -73,8 +73,8 @@ class LoraTuning:
     def linear(self, name: str, d_outputs: Array, inputs: Array) -> None:
         """Gradients of a layer's two adapters."""
         down, up = self.trained[name + ".lora_A"], self.trained[name + ".lora_B"]
-        scaled = d_outputs * self._scale
-        narrow: Array = scaled @ up  # (N, r)
+        scaled: Array = np.multiply(d_outputs, self._scale, dtype=np.float32)
+        narrow = (scaled @ up).astype(np.float32, copy=False)  # (N, r)
         self.gradients[name + ".lora_A"] = narrow.T @ inputs
         self.gradients[name + ".lora_B"] = scaled.T @ (inputs @ down.T)
 
