@@ -39,13 +39,13 @@ QUIET_WITHIN_S = 300  # without any news something hangs
 LOOK_EVERY_S = 0.3
 SETTINGS = {  # settings only, never another code path
     "LOOK_EVERY": "00:00:01",
-    "TICK": "00:00:05",
+    "TICK": "00:00:20",
     "IDLE_AFTER": "00:00:08",
     "IDLE_GRACE": "00:00:04",
     "ENDPOINT_KEPT_FOR": "00:00:00",
     "METRIC_GRAIN": "00:00:01",
     "METRIC_LAG": "00:00:02",
-    "LOOK_AGAIN_SCHEDULE": "*/5 * * * * *",
+    "LOOK_AGAIN_SCHEDULE": "*/20 * * * * *",
     "TEAR_DOWN_SCHEDULE": "*/2 * * * * *",
 }
 KEPT = {"IDLE_AFTER": "1 day"}  # with --keep
