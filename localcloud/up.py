@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 
 from localcloud import azurite, eventgrid, processes
 from localcloud.functions import settings
-from localcloud.functions.invoking import TIMEOUT_EXIT
+from localcloud.functions.command import WORKER_LOST_EXIT
 from localcloud.processes import StartFailed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,8 +254,8 @@ class Cloud:
                     continue
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
                 _say(f"{name} {how}. Start it again with: python -m localcloud restart {name} --data {self.data}")
-                if name == "functions" and code == TIMEOUT_EXIT:
-                    _say("That was functionTimeout; starting it again, as Azure does.")
+                if name == "functions" and code == WORKER_LOST_EXIT:
+                    _say("Its worker died too often; starting it again, as Azure does.")
                     self._children[name] = start_part(part, self.data)
                     self._record.replace(part)
 

@@ -10,12 +10,18 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from localcloud.functions import in_process, server, settings
-from localcloud.functions.host import Host
+from localcloud.functions import indexing, settings, worker
+from localcloud.functions.supervisor import Supervisor
 
-PORT_BUSY_EXIT = 4
+if TYPE_CHECKING:
+    from localcloud.functions import server
+    from localcloud.functions.host import Host
+
 WRONG_SETTINGS_EXIT = 2
+PORT_BUSY_EXIT = 4
+WORKER_LOST_EXIT = 5  # the worker died too often; in Azure the platform would start the host again
 LEASE_S = 600  # how long the real host hides a received message (fixed in its code)
 log = logging.getLogger("host")
 
@@ -47,26 +53,34 @@ def run(args: argparse.Namespace) -> int:
         log.error("%s", error)
         return WRONG_SETTINGS_EXIT
     os.chdir(app)
-    its_worker = in_process.InProcessWorker(app, timeout=options.function_timeout)
+    its_worker = Supervisor(app, os.environ.get("PYTHON_SCRIPT_FILE_NAME") or indexing.APP_FILE, timeout=options.function_timeout)
+    its_worker.start()
+    from localcloud.functions import server  # storage and HTTP load while the worker starts
+    from localcloud.functions.host import Host
+
     host = Host(its_worker, options, data=data, lease_s=max(1, args.message_lease))
     try:
         front = server.Server(host, args.port)
     except OSError as error:
         log.error("Port %d cannot be used (%s). Stop what listens there, or choose another with --port.", args.port, error.strerror)
+        its_worker.stop()
         return PORT_BUSY_EXIT
-    _serve(host, front)
-    return 0
+    return _serve(host, front, its_worker)
 
 
-def _serve(host: Host, front: server.Server) -> None:
+def _serve(host: Host, front: server.Server, its_worker: Supervisor) -> int:
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         stopping.set()
 
-    signal.signal(signal.SIGTERM, stop)
+    its_worker.when_lost = stopping.set
+    try:
+        host.start(os.environ)  # the port answers only after indexing, so that "Running" never comes too early
+    except worker.WorkerLost:
+        return WORKER_LOST_EXIT
+    signal.signal(signal.SIGTERM, stop)  # before: the default, which ends the host at once
     signal.signal(signal.SIGINT, stop)
-    host.start(os.environ)  # the port answers only after indexing, so that "Running" never comes too early
     threading.Thread(target=front.serve_forever, name="http", daemon=True).start()
     log.info("The host listens on http://127.0.0.1:%d with %d functions.", front.server_address[1], len(host.functions))
     stopping.wait()
@@ -74,7 +88,7 @@ def _serve(host: Host, front: server.Server) -> None:
     host.stop()
     front.shutdown()
     logging.shutdown()
-    os._exit(0)  # a cut-off function must not hold the process
+    os._exit(WORKER_LOST_EXIT if its_worker.lost else 0)  # a cut-off function must not hold the process
 
 
 def _default_settings(app: Path) -> Path | None:

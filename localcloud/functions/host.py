@@ -78,6 +78,7 @@ class Host:
             "state": "Error" if self.error else "Running",
             "version": "localcloud",
             "processUptime": int(1000 * (time.monotonic() - self._started)),
+            **self._worker.about(),
             **({"errors": [self.error]} if self.error else {}),
         }
 

@@ -1,21 +1,16 @@
 """
 Every invocation leaves one line in the log: name, outcome, milliseconds. Never what the trigger brought.
-
-A function that outruns functionTimeout ends this process, because the real host restarts the worker then and all of its
-invocations die. Whoever supervises the host starts it again; messages come back when their lease runs out.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
 
 from localcloud.functions import worker
 
-TIMEOUT_EXIT = 5  # the exit code after functionTimeout: the supervisor starts the host again
 log = logging.getLogger("host")
 
 
@@ -27,16 +22,18 @@ class Invoker:
         self._running = 0
         self._idle = threading.Condition()
 
-    def __call__(self, name: str, data: worker.Value, metadata: Mapping[str, worker.Value] | None = None) -> worker.Outcome:
+    def __call__(
+        self,
+        name: str,
+        data: worker.Value,
+        metadata: Mapping[str, worker.Value] | None = None,
+        attempt: worker.Attempt = worker.FIRST,
+    ) -> worker.Outcome:
         started = time.perf_counter()
         with self._idle:
             self._running += 1
         try:
-            outcome = self._worker.invoke(name, data, metadata or {})
-        except worker.TimedOut as error:
-            log.critical("%s The host ends, and all that it runs, as the real host ends its worker.", error)
-            logging.shutdown()
-            os._exit(TIMEOUT_EXIT)
+            outcome = self._worker.invoke(name, data, metadata or {}, attempt)
         finally:
             with self._idle:
                 self._running -= 1

@@ -1,5 +1,5 @@
 """
-The seam between host and worker: what crosses it could travel to another process.
+The seam between host and worker: everything that crosses it can travel to another process, and does.
 
 The host knows storage, webhooks and clocks; a worker knows the user's code. `Value` is what the real host sends over
 gRPC as TypedData. No azure-functions object passes here.
@@ -16,8 +16,8 @@ class IndexingFailed(Exception):
     """The app cannot be indexed: it has no functions at all, as in the real host. The text says why."""
 
 
-class TimedOut(Exception):
-    """A function ran longer than functionTimeout; the worker must die with all that it runs."""
+class WorkerLost(Exception):
+    """The worker died too often and is not started again; the host must end. The text says so."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Value:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retry:
+    """A retry policy, as `@app.retry` writes it down. The host honours it for timers only, as the real one does."""
+
+    strategy: str  # fixed_delay or exponential_backoff
+    max_retry_count: int  # -1: without end
+    first_delay_s: int
+    last_delay_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Function:
     """One indexed function, as the host sees it."""
 
@@ -37,10 +47,23 @@ class Function:
     outputs: Sequence[Mapping[str, Any]] = ()
     deferred: bool = False  # the trigger's data is an SDK type: only a reference travels
     text: bool = False  # the trigger's parameter is annotated str or bytes
+    retry: Retry | None = None  # None: no policy
 
     @property
     def bindings(self) -> list[Mapping[str, Any]]:
         return [self.trigger, *self.outputs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Which run of a retried invocation this is; the app finds it in `context.retry_context`."""
+
+    retry_count: int = 0  # 0: the first run
+    max_retry_count: int = 0
+    error: str = ""  # why the run before failed
+
+
+FIRST = Attempt()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +83,13 @@ class Worker(Protocol):
     """What runs the user's functions."""
 
     def index(self) -> Sequence[Function]:
-        """Import the app and list its functions, or raise IndexingFailed."""
+        """Import the app and list its functions. Raises IndexingFailed, or WorkerLost when the import kills the worker."""
 
-    def invoke(self, name: str, data: Value, metadata: Mapping[str, Value]) -> Outcome:
-        """Run one function to its end. Raises TimedOut; never what the function raises."""
+    def invoke(self, name: str, data: Value, metadata: Mapping[str, Value], attempt: Attempt) -> Outcome:
+        """Run one function to its end, to functionTimeout or to the worker's death. Raises nothing that the function raises."""
+
+    def about(self) -> Mapping[str, Any]:
+        """What GET /admin/host/status shows of it."""
 
     def stop(self) -> None:
-        """Take no more invocations."""
+        """End at once, with all that runs."""

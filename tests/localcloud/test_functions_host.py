@@ -213,15 +213,6 @@ def test_a_function_can_be_run_by_hand(start_host: Start, tmp_path: Path) -> Non
     assert host.ask("/admin/functions/tock", {"input": ""})[0] == 404
 
 
-def test_a_function_that_outruns_its_timeout_ends_the_host(start_host: Start, turns: QueueClient) -> None:
-    slow = {"version": "2.0", "functionTimeout": "00:00:01"}
-    host = start_host(HEAD + TURNS % "time.sleep(60)", host_json=slow, TURNS=turns.queue_name)
-    send(turns, "slow")
-
-    assert host.process.wait(timeout=20) == 5
-    assert "turn ran longer than functionTimeout (1 s)" in host.log.read_text()
-
-
 def test_a_busy_port_is_a_sentence_and_exit_code_4(start_host: Start, tmp_path: Path) -> None:
     host = start_host(HEAD + UPLOADS)
 

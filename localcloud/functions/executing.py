@@ -1,8 +1,8 @@
 """
-A worker inside the host's own process: quick to start, and it dies with the host.
+Runs the user's functions inside the worker process, as the real worker does.
 
-`def` functions run on a thread pool as large as the worker's; `async def` functions share one event loop, where blocking code
-holds up all of them, as it would in Azure.
+Everything passes through one event loop: `async def` functions run on it, `def` functions on a thread pool beside it. So blocking
+code in an `async def` holds up every invocation of the app, also those of plain functions.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import os
 import sys
 import threading
 import traceback
-import uuid
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from localcloud.functions import indexing, worker
+from localcloud.functions import indexing, wire, worker
 
 
 def pool_size(environment: Mapping[str, str]) -> int:
@@ -29,59 +27,43 @@ def pool_size(environment: Mapping[str, str]) -> int:
     return int(environment.get("PYTHON_THREADPOOL_THREAD_COUNT") or (os.cpu_count() or 1) + 4)
 
 
-class InProcessWorker:
-    """Runs the functions of one app folder."""
+class App:
+    """The functions of one app folder. All methods are called on the event loop's thread."""
 
-    def __init__(self, app: Path, *, timeout: timedelta | None) -> None:
-        self._app = app
-        self._timeout_s = timeout.total_seconds() if timeout else None
+    def __init__(self) -> None:
+        self._folder = Path()
         self._indexed: dict[str, indexing.Indexed] = {}
         self._pool = concurrent.futures.ThreadPoolExecutor(pool_size(os.environ), thread_name_prefix="function")
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="async-functions", daemon=True).start()
 
-    def index(self) -> Sequence[worker.Function]:
-        indexed = indexing.index(self._app, os.environ.get("PYTHON_SCRIPT_FILE_NAME") or indexing.APP_FILE)
+    def load(self, folder: Path, file: str) -> list[worker.Function]:
+        """Index; raises IndexingFailed."""
+        self._folder = folder
+        indexed = indexing.index(folder, file)
         self._indexed = {one.function.name: one for one in indexed}
         return [one.function for one in indexed]
 
-    def invoke(self, name: str, data: worker.Value, metadata: Mapping[str, worker.Value]) -> worker.Outcome:
-        one = self._indexed[name]
-        future: concurrent.futures.Future[worker.Outcome]
-        if one.is_async:
-            future = asyncio.run_coroutine_threadsafe(self._run_async(one, data, metadata), self._loop)
-        else:
-            future = self._pool.submit(self._run, one, data, metadata)
-        done, _ = concurrent.futures.wait([future], timeout=self._timeout_s)
-        if not done:
-            raise worker.TimedOut(f"{name} ran longer than functionTimeout ({self._timeout_s:.0f} s).")
-        return future.result()
-
-    def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-    def _run(self, one: indexing.Indexed, data: worker.Value, metadata: Mapping[str, worker.Value]) -> worker.Outcome:
+    async def run(self, asked: wire.Invoke) -> worker.Outcome:
+        """Run one function. SystemExit is let through: it ends the worker."""
+        one = self._indexed.get(asked.name)
+        if one is None:
+            return worker.Outcome(error=f"Function {asked.name} is not loaded by the worker.")
         try:
-            arguments = self._arguments(one, data, metadata)
-            return _outcome(one, arguments, one.call(**arguments))
+            arguments = self._arguments(one, asked)
+            if one.is_async:
+                returned = await one.call(**arguments)
+            else:
+                returned = await asyncio.get_running_loop().run_in_executor(self._pool, lambda: one.call(**arguments))
+            return _outcome(one, arguments, returned)
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is the outcome
-            return _failed(error)
+            return worker.Outcome(error=f"{type(error).__name__}: {error}", traceback="".join(traceback.format_exception(error)))
 
-    async def _run_async(self, one: indexing.Indexed, data: worker.Value, metadata: Mapping[str, worker.Value]) -> worker.Outcome:
-        try:
-            arguments = self._arguments(one, data, metadata)
-            return _outcome(one, arguments, await one.call(**arguments))
-        except Exception as error:  # noqa: BLE001 - as above
-            return _failed(error)
-
-    def _arguments(self, one: indexing.Indexed, data: worker.Value, metadata: Mapping[str, worker.Value]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {one.function.trigger["name"]: _decode(one, data, metadata)}
+    def _arguments(self, one: indexing.Indexed, asked: wire.Invoke) -> dict[str, Any]:
+        arguments: dict[str, Any] = {one.function.trigger["name"]: _decode(one, asked.data, asked.metadata)}
         for binding in one.function.outputs:
             if binding["name"] != "$return":
                 arguments[binding["name"]] = _Out()
         if one.wants_context:
-            arguments["context"] = _context(one.function.name, self._app)
+            arguments["context"] = _context(asked, self._folder)
         return arguments
 
 
@@ -98,14 +80,16 @@ class _Out:
         return self._value
 
 
-def _context(name: str, app: Path) -> SimpleNamespace:
+def _context(asked: wire.Invoke, folder: Path) -> SimpleNamespace:
+    attempt = asked.attempt
+    before = SimpleNamespace(message=attempt.error, source="", stack_trace="") if attempt.retry_count else None
     return SimpleNamespace(
-        invocation_id=str(uuid.uuid4()),
-        function_name=name,
-        function_directory=str(app),
+        invocation_id=asked.id,
+        function_name=asked.name,
+        function_directory=str(folder),
         thread_local_storage=threading.local(),
         trace_context=SimpleNamespace(trace_parent="", trace_state="", attributes={}),
-        retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
+        retry_context=SimpleNamespace(retry_count=attempt.retry_count, max_retry_count=attempt.max_retry_count, exception=before),
     )
 
 
@@ -123,8 +107,8 @@ def _decode(one: indexing.Indexed, data: worker.Value, metadata: Mapping[str, wo
     converter = indexing.registry().get(one.function.trigger["type"])
     if converter is None:
         return data.value
-    wire = {key: Datum(value.value, value.kind) for key, value in metadata.items()}
-    return converter.decode(_datum(data), trigger_metadata=wire)
+    named = {key: Datum(value.value, value.kind) for key, value in metadata.items()}
+    return converter.decode(_datum(data), trigger_metadata=named)
 
 
 def _datum(value: worker.Value) -> Any:
@@ -167,7 +151,3 @@ def _encode(binding_type: str, given: Any) -> worker.Value:
             "body": answer["body"].value,
         },
     )
-
-
-def _failed(error: Exception) -> worker.Outcome:
-    return worker.Outcome(error=f"{type(error).__name__}: {error}", traceback="".join(traceback.format_exception(error)))
