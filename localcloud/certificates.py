@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +26,10 @@ RENEWED_BEFORE_END = timedelta(days=30)  # a guess: no demo runs longer than tha
 CLOCK_SKEW = timedelta(days=1)  # a container's clock may be behind the laptop's
 NAMES = ("localhost",)
 ADDRESSES = ("127.0.0.1",)
+AUTHORITY = "Tuneloop local cloud CA"
+TRUST_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")  # requests reads the first two, OpenSSL's clients the third
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_CERTIFICATE = re.compile(rf"({_BEGIN}.*?-----END CERTIFICATE-----)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +42,12 @@ class Certificates:
     key: Path
 
 
-def ensure(folder: Path, now: datetime | None = None) -> Certificates:
-    """Return the certificates in `folder`; make those that are missing, broken or about to end."""
+def ensure(folder: Path, now: datetime | None = None, before: Mapping[str, str] = os.environ) -> Certificates:
+    """
+    Return the certificates in `folder`; make those that are missing, broken or about to end.
+
+    `before` is the environment whose trust is merged into the bundle. It may be steered here already: the bundle then keeps what it has.
+    """
     now = now or datetime.now(UTC)
     folder.mkdir(parents=True, exist_ok=True)
     files = Certificates(
@@ -44,7 +55,7 @@ def ensure(folder: Path, now: datetime | None = None) -> Certificates:
     )
     if not _usable(files, now):
         _make(files, now)
-    _write_bundle(files)
+    _write_bundle(files, before)
     return files
 
 
@@ -82,7 +93,7 @@ def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifica
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
 
-    name = _name("Tuneloop local cloud CA")
+    name = _name(AUTHORITY)
     return (
         _builder(name, name, key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -149,18 +160,54 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, common_name)])
 
 
-def _write_bundle(files: Certificates) -> None:
-    """Public authorities, those the person already trusts (a company proxy, say), and ours."""
+def _write_bundle(files: Certificates, before: Mapping[str, str]) -> None:
+    """Public authorities, those the person already trusts (a company proxy, say), and ours; each once."""
     import certifi
 
-    parts = [Path(certifi.where()).read_bytes()]
-    trusted_before = os.environ.get("REQUESTS_CA_BUNDLE", "")
-    if trusted_before and Path(trusted_before).is_file() and Path(trusted_before).resolve() != files.bundle.resolve():
-        parts.append(Path(trusted_before).read_bytes())
-    parts.append(files.ca.read_bytes())
-    content = b"\n".join(part.strip() for part in parts) + b"\n"
+    ours = files.ca.read_text(encoding="utf-8").strip()
+    parts = [Path(certifi.where()).read_text(encoding="utf-8"), *(_trusted(path, files) for path in _trusted_before(before))]
+    kept: dict[str, None] = {}
+    for part in parts:
+        kept.update(dict.fromkeys(_pieces(part)))
+    kept.pop(ours, None)
+    content = ("\n".join([*kept, ours]) + "\n").encode()
     if not files.bundle.exists() or files.bundle.read_bytes() != content:
         _replace(files.bundle, content, mode=0o644)
+
+
+def _trusted_before(before: Mapping[str, str]) -> list[Path]:
+    """Return the files that those variables name; one of them may be a folder of certificates, as OpenSSL's c_rehash makes it."""
+    found: dict[Path, None] = {}
+    for name in TRUST_VARIABLES:
+        path = Path(before.get(name) or os.devnull)
+        if path.is_dir():
+            inside = sorted(one.resolve() for one in path.iterdir() if one.is_file())
+            found.update(dict.fromkeys(one for one in inside if _BEGIN.encode() in one.read_bytes()))
+        elif path.is_file():
+            found[path.resolve()] = None
+    return list(found)
+
+
+def _trusted(path: Path, files: Certificates) -> str:
+    """Return what the file holds; an authority that an earlier start of ours wrote into our own bundle has ended."""
+    content = path.read_text(encoding="utf-8", errors="replace")
+    if path != files.bundle.resolve():
+        return content
+    return "\n".join(piece for piece in _pieces(content) if not _made_here(piece))
+
+
+def _made_here(piece: str) -> bool:
+    if not piece.startswith(_BEGIN):
+        return False
+    try:
+        return AUTHORITY.encode() in ssl.PEM_cert_to_DER_cert(piece)
+    except ValueError:
+        return False
+
+
+def _pieces(content: str) -> list[str]:
+    """Return the certificates and what stands between them."""
+    return [piece for piece in map(str.strip, _CERTIFICATE.split(content)) if piece]
 
 
 def _replace(path: Path, content: bytes, *, mode: int) -> None:

@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py (default: this project)")
     parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, else its example)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the functions host; repeatable")
+    parser.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="what Azure offers: today, seed, or a JSON file")
     parser.add_argument("--metric-grain", type=int, metavar="SECONDS", help="how fine the emulator's metrics are")
     parser.add_argument("--pace", type=float, default=PACE, help="factor on Event Grid's waiting times (default: 0.1)")
     parser.add_argument("--message-lease", type=int, default=LEASE_S, metavar="SECONDS", help="see `functions --help` (default: 15)")
@@ -304,11 +305,16 @@ class Cloud:
         command = [
             *(sys.executable, "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
-            *("--events", "--subscriptions", str(self.data / "subscriptions.json")),
+            *("--events", "--subscriptions", str(self.data / "subscriptions.json"), "--world", self._world()),
         ]
         if self.args.metric_grain is not None:
             command += ["--metric-grain", str(self.args.metric_grain)]
         return Part(name="azureml", command=command, ports=[self.ports.azureml], cwd=str(ROOT))
+
+    def _world(self) -> str:
+        """The name of a world, or the path of its file as the emulator, which starts in another folder, finds it."""
+        given: str = self.args.world
+        return str(Path(given).resolve()) if Path(given).is_file() else given
 
     def _functions(self, unset: list[str]) -> Part:
         app, port = self.args.app.resolve(), str(self.ports.functions)

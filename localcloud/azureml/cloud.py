@@ -75,9 +75,10 @@ class Cloud:
         self._ticker: threading.Thread | None = None
         announcer = Announcer(site.workspace_id, options.publish)
         faults, begun, registry = Faults(), Operations(site), Registry(site)
-        clusters, datastores = Computes(site, options.nodes_max), Datastores(site, storage)
+        clusters, datastores = Computes(site, begun, options.nodes_max), Datastores(site, storage)
         meter = Meter(options.metric_grain_seconds, site.clock)
         self.tokens = Tokens(site, token_key)
+        self.computes = clusters
         self.jobs = Jobs(
             site,
             registry=registry,
@@ -133,6 +134,7 @@ class Cloud:
     def advance(self) -> None:
         """Let everything happen that is due now."""
         with self.lock:
+            self.computes.advance()
             self.jobs.advance()
             self.deployments.advance()
             self.endpoints.advance()

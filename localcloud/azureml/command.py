@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,6 @@ AZURITE = (
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
 )
 DATASETS = "datasets"  # the container whose new blobs are events
-FORGOTTEN = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID", "AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_AUTHORITY_HOST",
-             "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_SERVER_THUMBPRINT", "MSI_ENDPOINT", "MSI_SECRET",
-             "AZUREML_CURRENT_CLOUD", "AZUREML_DEV_URL_MFE")  # fmt: skip
 LOG = logging.getLogger("localcloud.azureml")
 
 
@@ -31,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder for certificates, jobs and models")
     parser.add_argument("--port", type=int, default=8443, help="HTTPS port on 127.0.0.1; 0 takes any that is free")
     parser.add_argument("--env", type=Path, help="write the environment of an unmodified client to this file")
+    parser.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="today, seed, or a JSON file (default: today)")
     parser.add_argument("--storage", default=AZURITE, help="connection string of the storage account (default: Azurite's)")
     parser.add_argument("--datastore", action="append", default=[], metavar="NAME=CONTAINER", help="one more datastore")
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
@@ -46,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     from localcloud import certificates
-    from localcloud.azureml import processes, server, tokens
+    from localcloud.azureml import environment, processes, server, tokens
     from localcloud.azureml.cloud import Cloud, Options
     from localcloud.azureml.datastores import BlobStorage
     from localcloud.azureml.site import Site
@@ -55,11 +52,14 @@ def run(args: argparse.Namespace) -> int:
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+    world = _world(args.world)
+    if args.env:
+        args.env.unlink(missing_ok=True)  # of an earlier start: its appearance says that this one is ready
     data = args.data.resolve()
     files = certificates.ensure(data)
     listener = server.listen(args.port)
     base = f"https://localhost:{listener.getsockname()[1]}"
-    site = _with_datastores(Site(folder=data / "azureml", base=base), args.datastore)
+    site = _with_datastores(Site(folder=data / "azureml", base=base, world=world), args.datastore)
     post = _EventPost()
     options = Options(
         trainer=tuple(shlex.split(args.trainer)) if args.trainer else processes.TRAINER,
@@ -73,10 +73,13 @@ def run(args: argparse.Namespace) -> int:
     cloud = Cloud(site, BlobStorage(args.storage), tokens.signing_key(data), options)
     if args.events:
         post.start(_subscriptions(args.subscriptions), pace=args.pace, storage=args.storage, folder=data / "events")
-    if args.env:
-        write_environment(args.env, site, files.bundle)
     LOG.info("Azure ML of the local cloud answers at %s, process %s", base, os.getpid())
-    server.serve(cloud, listener, certificate=files.certificate, key=files.key, stopped=post.stop)
+
+    def ready() -> None:
+        if args.env:
+            environment.write(args.env, site, files.bundle)
+
+    server.serve(cloud, listener, certificate=files.certificate, key=files.key, ready=ready, stopped=post.stop)
     LOG.info("Azure ML of the local cloud has stopped; no child process is left.")
     return 0
 
@@ -110,6 +113,15 @@ class _EventPost:
             part.stop()
 
 
+def _world(given: str) -> Any:
+    from localcloud.azureml import worlds
+
+    try:
+        return worlds.load(given)
+    except worlds.WrongWorld as error:
+        raise SystemExit(str(error)) from None
+
+
 def _with_datastores(site: Any, given: list[str]) -> Any:
     from dataclasses import replace
 
@@ -130,39 +142,3 @@ def _subscriptions(path: Path | None) -> list[dict[str, Any]]:
     from localcloud.eventgrid import default_subscriptions
 
     return default_subscriptions(container=DATASETS)
-
-
-def write_environment(path: Path, site: Any, bundle: Path) -> None:
-    """Write the lines that steer an unmodified client here: `export NAME='value'` and `unset NAME`."""
-    values = environment(site, bundle)
-    lines = [f"export {name}={_quoted(value)}" for name, value in values.items()]
-    lines += [f"unset {name}" for name in FORGOTTEN]
-    fresh = path.with_name(path.name + ".new")
-    fresh.parent.mkdir(parents=True, exist_ok=True)
-    fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    fresh.replace(path)
-
-
-def _quoted(value: str) -> str:
-    """Return the value in single quotes, as a shell reads it."""
-    return shlex.quote(value) if "'" in value else f"'{value}'"
-
-
-def environment(site: Any, bundle: Path, before: Callable[[str], str | None] = os.environ.get) -> dict[str, str]:
-    """Return the variables by name. The SDK takes this cloud when its address is part of ARM_CLOUD_METADATA_URL."""
-    local = ["localhost", "127.0.0.1"]
-    kept = [host for host in (before("NO_PROXY") or before("no_proxy") or "").split(",") if host and host not in local]
-    return {
-        "ARM_CLOUD_METADATA_URL": f"{site.base}/metadata/endpoints?api-version=2019-05-01",
-        "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{site.base}/",
-        "REQUESTS_CA_BUNDLE": str(bundle),
-        "IDENTITY_ENDPOINT": f"{site.base}/msi/token",
-        "IDENTITY_HEADER": "local",
-        "AZURE_TOKEN_CREDENTIALS": "ManagedIdentityCredential",
-        "AZURE_SUBSCRIPTION_ID": site.subscription,
-        "AZURE_RESOURCE_GROUP": site.group,
-        "AZUREML_WORKSPACE": site.workspace,
-        "AZUREML_REGISTRY": site.registry,
-        "NO_PROXY": ",".join([*local, *kept]),
-        "no_proxy": ",".join([*local, *kept]),
-    }

@@ -1,7 +1,8 @@
 """
-The registry component chat_completion_pipeline 0.0.82 in our own words: its 69 inputs, and what Azure says of each.
+The registry component chat_completion_pipeline in our own words: its 69 inputs, and what Azure says of each.
 
-Names, types, limits and defaults are facts of the public registry (2026-06-30); the texts are ours. A job's inputs are checked
+Names, types, limits and defaults are facts of the public registry (version 0.0.82, 2026-06-30); the texts are ours. The version is the
+world's. A job's inputs are checked
 against this table, because the SDK checks none of them.
 """
 
@@ -12,7 +13,6 @@ from typing import Any
 from localcloud.azureml.wire import Json, Refused
 
 NAME = "chat_completion_pipeline"
-VERSION = "0.0.82"
 ASSET_TYPES = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model"})
 STEPS = (  # display names of the runs below the pipeline, in order
     "ft_nlp_common_validation",
@@ -136,14 +136,14 @@ OUTPUTS: dict[str, Json] = {
 }
 
 
-def spec() -> Json:
+def spec(version: str) -> Json:
     """Return the component as the registry serves it: the YAML as an object."""
     return {
         "$schema": "https://azuremlschemas.azureedge.net/latest/pipelineComponent.schema.json",
         "_source": "YAML.COMPONENT",
         "type": "pipeline",
         "name": NAME,
-        "version": VERSION,
+        "version": version,
         "display_name": "Chat Completion Pipeline",
         "description": "Fine-tunes a chat model on conversations (the local cloud's own description).",
         "is_deterministic": False,
@@ -175,7 +175,7 @@ def check_literal(name: str, value: Any) -> str:
 def check_name(name: str) -> None:
     """Refuse an input that the component does not declare."""
     if name not in INPUTS:
-        message = f"The component {NAME}:{VERSION} has no input {name}; remove it (its 69 inputs are in the component's spec)."
+        message = f"The component {NAME} has no input {name}; remove it (its 69 inputs are in the component's spec)."
         raise Refused(400, "UserError", message, detail="InvalidComponentInput")
 
 
@@ -191,4 +191,4 @@ def defaults() -> dict[str, str]:
 
 
 def _refused(name: str, what: str) -> Refused:
-    return Refused(400, "UserError", f"The input {name} of {NAME}:{VERSION} {what}.", detail="InvalidComponentInput")
+    return Refused(400, "UserError", f"The input {name} of {NAME} {what}.", detail="InvalidComponentInput")

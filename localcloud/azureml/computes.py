@@ -1,102 +1,232 @@
 """
-Compute of this workspace: one GPU cluster, and the sizes that exist in its region. No machine is real; the counts are.
+Clusters of this workspace: one GPU cluster is there from the start, others are made and deleted. No machine is real; the counts are.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
-from localcloud.azureml.wire import Json, Refused, Response, answer
+from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
 
 if TYPE_CHECKING:
+    from localcloud.azureml.operations import Operation, Operations
     from localcloud.azureml.site import Site
+    from localcloud.azureml.sizes import Size
 
 SERVERLESS = "serverless"  # the word for compute without a cluster
+FIRST = "gpu-cluster"  # the cluster that is there from the start
+NAME = re.compile(
+    r"[a-zA-Z](?:[-a-zA-Z0-9]{0,30}[a-zA-Z0-9])"
+)  # 2 to 32 characters (bicep-types-az; DOC how-to-create-attach-compute-cluster)
+NODES_MAX = 100  # of one cluster (DOC how-to-manage-quotas: 100 nodes by default where nodes speak to each other)
+PRIORITIES = ("Dedicated", "LowPriority")
+CHANGING = frozenset({"Creating", "Updating", "Deleting"})
+_FIELDS = frozenset({"location", "tags", "properties", "identity", "sku", "id", "name", "type", "systemData"})
+_PROPERTIES = frozenset({
+    "computeType", "computeLocation", "description", "resourceId", "disableLocalAuth", "properties", "provisioningState",
+    "provisioningErrors", "createdOn", "modifiedOn", "isAttachedCompute",
+})  # fmt: skip
+_CLUSTER = frozenset({
+    "osType", "vmSize", "vmPriority", "virtualMachineImage", "isolatedNetwork", "scaleSettings", "userAccountCredentials", "subnet",
+    "remoteLoginPortPublicAccess", "enableNodePublicIp", "propertyBag", "allocationState", "allocationStateTransitionTime", "errors",
+    "currentNodeCount", "targetNodeCount", "nodeStateCounts",
+})  # fmt: skip
+_SCALE = frozenset({"minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown"})
 
 
-class Size(NamedTuple):
-    """One size of virtual machine, as the vmSizes operation lists it."""
+@dataclass(kw_only=True)
+class Cluster:
+    """One cluster of virtual machines."""
 
     name: str
-    family: str
-    cores: int
-    gpus: int
-    memory_gb: float
-
-
-# Cores, GPUs, memory: Azure's pages on the sizes. Retired families (NCv2, NCv3, NDv2) are left out on purpose: they are refused.
-SIZES = (
-    Size("Standard_DS3_v2", "standardDSv2Family", 4, 0, 14.0),
-    Size("Standard_D12_v2", "standardDv2Family", 4, 0, 28.0),
-    Size("Standard_E4s_v3", "standardESv3Family", 4, 0, 32.0),
-    Size("Standard_NC4as_T4_v3", "Standard NCASv3_T4 Family", 4, 1, 28.0),
-    Size("Standard_NC8as_T4_v3", "Standard NCASv3_T4 Family", 8, 1, 56.0),
-    Size("Standard_NC16as_T4_v3", "Standard NCASv3_T4 Family", 16, 1, 110.0),
-    Size("Standard_NC64as_T4_v3", "Standard NCASv3_T4 Family", 64, 4, 440.0),
-    Size("Standard_NC24ads_A100_v4", "StandardNCADSA100v4Family", 24, 1, 220.0),
-    Size("Standard_NC48ads_A100_v4", "StandardNCADSA100v4Family", 48, 2, 440.0),
-    Size("Standard_NC96ads_A100_v4", "StandardNCADSA100v4Family", 96, 4, 880.0),
-    Size("Standard_NC40ads_H100_v5", "StandardNCadsH100v5Family", 40, 1, 320.0),
-    Size("Standard_NC80adis_H100_v5", "StandardNCadsH100v5Family", 80, 2, 640.0),
-    Size("Standard_ND96asr_v4", "standardNDASv4_A100Family", 96, 8, 900.0),
-    Size("Standard_ND96amsr_A100_v4", "standardNDAMSv4_A100Family", 96, 8, 1900.0),
-    Size("Standard_ND96isr_H100_v5", "standardNDv5H100Family", 96, 8, 1900.0),
-)
-
-
-def size(name: str) -> Size | None:
-    """Return the size of that name in any case; None: this region does not have it."""
-    return next((one for one in SIZES if one.name.lower() == name.lower()), None)
+    size: Size
+    priority: str
+    nodes_min: int
+    nodes_max: int
+    idle: str  # ISO duration before a node is given back
+    tags: dict[str, str]
+    description: str
+    identity: Json | None
+    created: datetime
+    modified: datetime
+    state: str = "Succeeded"
+    operation: Operation | None = None  # None: nothing was asked since the start
 
 
 class Computes:
-    """The cluster and the sizes."""
+    """All clusters, and the sizes of the region."""
 
-    def __init__(self, site: Site, nodes_max: int = 1) -> None:
+    def __init__(self, site: Site, operations: Operations, nodes_max: int = 1) -> None:
         self.site = site
-        self.nodes_max = nodes_max
-        self.created = site.clock()
-        self.names = ("gpu-cluster",)
-        self.vm_size = "Standard_NC24ads_A100_v4"
+        self._operations = operations
+        now, size = site.clock(), site.world.size(site.world.cluster_size)
+        assert size is not None, f"this world does not have its cluster's size {site.world.cluster_size}"
+        first = Cluster(
+            name=FIRST, size=size, priority="Dedicated", nodes_min=0, nodes_max=nodes_max, idle="PT120S",
+            tags={}, description="", identity=None, created=now, modified=now,
+        )  # fmt: skip
+        self.all: dict[str, Cluster] = {FIRST: first}
 
     def routes(self) -> list[Route]:
         locations = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
         return [
             Route(method="GET", path=WORKSPACE + "/computes", handler=self._list),
             Route(method="GET", path=WORKSPACE + "/computes/{name}", handler=self._get),
+            Route(method="PUT", path=WORKSPACE + "/computes/{name}", handler=self._put),
+            Route(method="DELETE", path=WORKSPACE + "/computes/{name}", handler=self._delete),
             Route(method="GET", path=locations + "/vmSizes", handler=self._sizes),
         ]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The clusters that a job may name."""
+        return tuple(name for name, one in self.all.items() if one.state != "Deleting")
+
+    def advance(self) -> None:
+        """Bring what is being made, changed or deleted to its end."""
+        for cluster in list(self.all.values()):
+            if cluster.state not in CHANGING:
+                continue
+            if cluster.state == "Deleting":
+                del self.all[cluster.name]
+            else:
+                cluster.state = "Succeeded"
+            if cluster.operation:
+                self._operations.succeed(cluster.operation)
+
     def _list(self, call: Call) -> Response:  # noqa: ARG002
-        return answer({"value": [self._body(name) for name in self.names]})
+        return answer({"value": [self._body(cluster) for cluster in self.all.values()]})
 
     def _get(self, call: Call) -> Response:
-        if call["name"] not in self.names:
-            message = f"The compute '{call['name']}' was not found; the local cloud has {', '.join(self.names)}."
-            raise Refused(404, "ResourceNotFound", message)
-        return answer(self._body(call["name"]))
+        return answer(self._body(self._find(call["name"])))
 
-    def _body(self, name: str) -> Json:
-        cluster = {
-            "vmSize": self.vm_size,
-            "vmPriority": "Dedicated",
+    def _find(self, name: str) -> Cluster:
+        if name not in self.all:
+            message = f"The compute '{name}' was not found; the local cloud has {', '.join(self.all) or 'none'}."
+            raise Refused(404, "ResourceNotFound", message)
+        return self.all[name]
+
+    def _put(self, call: Call) -> Response:
+        name, body = call["name"], call.request.json()
+        old = self.all.get(name)
+        if old is not None and old.state in CHANGING:
+            raise Refused(409, "Conflict", f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.")
+        cluster = self._checked(name, body, old)
+        cluster.state = "Updating" if old else "Creating"
+        cluster.operation = self._operations.begin("", "InProgress", call.request.query["api-version"], family="compute")
+        self.all[name] = cluster
+        headers = self._operations.headers(cluster.operation, f"{self.site.workspace_id}/computes/{name}")
+        return answer(self._body(cluster), 200 if old else 201, headers)
+
+    def _delete(self, call: Call) -> Response:
+        cluster = self.all.get(call["name"])
+        if cluster is None:
+            return Response(status=204)
+        action = call.request.query.get("underlyingResourceAction", "")
+        if action not in {"Delete", "Detach"}:
+            message = f"The query underlyingResourceAction is '{action}'; write Delete or Detach."
+            raise Refused(400, "UserError", message)
+        if action == "Detach":
+            raise Refused(400, "BadRequest", f"The compute '{cluster.name}' was made here and cannot be detached; delete it.")
+        if cluster.state != "Deleting":
+            cluster.state = "Deleting"
+            cluster.operation = self._operations.begin("", "InProgress", call.request.query["api-version"], family="compute")
+        assert cluster.operation is not None
+        return Response(status=202, headers=self._operations.headers(cluster.operation))
+
+    def _checked(self, name: str, body: Json, old: Cluster | None) -> Cluster:
+        """Return the cluster that the body asks for; what Azure has not is refused with a sentence."""
+        if not NAME.fullmatch(name):
+            raise Refused(400, "BadRequest", f"The compute name '{name}' is invalid; use 2 to 32 letters, digits and -, a letter first.")
+        known_only(body, _FIELDS, "A compute")
+        properties = mapping(body, "properties", "A compute")
+        known_only(properties, _PROPERTIES, "A compute's properties")
+        if properties.get("computeType") != "AmlCompute":
+            message = f"The local cloud has computes of computeType AmlCompute only, and this is {properties.get('computeType')!r}."
+            raise Refused(501, "NotImplementedByLocalCloud", message)
+        asked = mapping(properties, "properties", "A compute")
+        known_only(asked, _CLUSTER, "A cluster")
+        scale = mapping(asked, "scaleSettings", "A cluster")
+        known_only(scale, _SCALE, "A cluster's scaleSettings")
+        now = self.site.clock()
+        return Cluster(
+            name=name,
+            size=self._size(asked.get("vmSize"), old),
+            priority=_priority(asked.get("vmPriority"), old),
+            nodes_min=_nodes(scale, "minNodeCount", 0, low=0),
+            nodes_max=_nodes(scale, "maxNodeCount", 1, low=max(1, _nodes(scale, "minNodeCount", 0, low=0))),
+            idle=str(scale.get("nodeIdleTimeBeforeScaleDown") or "PT120S"),
+            tags=text_map(body, "tags", "A compute"),
+            description=str(properties.get("description") or ""),
+            identity=body.get("identity"),
+            created=old.created if old else now,
+            modified=now,
+        )
+
+    def _size(self, given: object, old: Cluster | None) -> Size:
+        size = self.site.world.size(str(given))
+        if size is None:
+            known = ", ".join(one.name for one in self.site.world.sizes)
+            message = f"The VM size '{given}' is not available in {self.site.location} or is retired; choose one of {known}."
+            raise Refused(400, "BadRequest", message, detail="VmSizeNotSupported")
+        if old is not None and old.size != size:
+            message = f"The size of compute '{old.name}' is {old.size.name} and cannot be changed to {size.name}; make another compute."
+            raise Refused(400, "BadRequest", message)
+        return size
+
+    def _body(self, cluster: Cluster) -> Json:
+        shown = {
+            "vmSize": cluster.size.name,
+            "vmPriority": cluster.priority,
             "osType": "Linux",
-            "scaleSettings": {"minNodeCount": 0, "maxNodeCount": self.nodes_max, "nodeIdleTimeBeforeScaleDown": "PT120S"},
+            "scaleSettings": {
+                "minNodeCount": cluster.nodes_min,
+                "maxNodeCount": cluster.nodes_max,
+                "nodeIdleTimeBeforeScaleDown": cluster.idle,
+            },
             "remoteLoginPortPublicAccess": "NotSpecified",
             "allocationState": "Steady",
         }
         properties = {
             "computeType": "AmlCompute",
             "computeLocation": self.site.location,
-            "provisioningState": "Succeeded",
-            "properties": cluster,
+            "provisioningState": cluster.state,
+            "description": cluster.description,
+            "properties": shown,
         }
-        body = self.site.resource(f"computes/{name}", "computes", properties, self.created, self.created)
-        return body | {"location": self.site.location, "tags": {}}
+        body = self.site.resource(f"computes/{cluster.name}", "computes", properties, cluster.created, cluster.modified)
+        identity = {"identity": _identity(cluster.identity)} if cluster.identity else {}
+        return body | {"location": self.site.location, "tags": cluster.tags, **identity}
 
     def _sizes(self, call: Call) -> Response:  # noqa: ARG002
-        return answer({"value": [_size_body(one) for one in SIZES]})
+        return answer({"value": [_size_body(one) for one in self.site.world.sizes]})
+
+
+def _priority(given: object, old: Cluster | None) -> str:
+    text = str(given or (old.priority if old else "Dedicated"))
+    found = next((one for one in PRIORITIES if one.lower() == text.lower()), None)
+    if found is None:
+        raise Refused(400, "BadRequest", f"A cluster's vmPriority is {' or '.join(PRIORITIES)}, and not '{text}'.")
+    return found
+
+
+def _nodes(scale: Json, key: str, default: int, *, low: int) -> int:
+    value = scale.get(key)
+    if value is None:
+        return max(default, low)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= NODES_MAX:
+        raise Refused(400, "BadRequest", f"A cluster's {key} must be a whole number from {low} to {NODES_MAX}, and is {value!r}.")
+    return value
+
+
+def _identity(asked: Json) -> Json:
+    """Return the identity with the ids that Azure fills in."""
+    return {"type": asked.get("type", "None"), "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT}
 
 
 def _size_body(one: Size) -> Json:

@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import computes
 from localcloud.azureml.endpoints import CHANGING, NAME, PATH, RESOURCE, Endpoint
 from localcloud.azureml.models import Model
 from localcloud.azureml.operations import Operation
@@ -126,7 +125,7 @@ class Deployments:
 
     def _put(self, call: Call) -> Response:
         endpoint, name, body = self._endpoints.find(call["endpoint"]), call["deployment"], call.request.json()
-        asked = _check(name, body)
+        asked = _check(name, body, self.site)
         old = endpoint.deployments.get(name)
         self._check_moment(endpoint, name, old)
         model = self._model(asked)
@@ -267,9 +266,10 @@ class Deployments:
         shutil.rmtree(deployment.folder, ignore_errors=True)
         deployment.folder.mkdir(parents=True)
         ready = str(deployment.folder / "ready.json")
-        deployment.child = Child(
-            [*self._trainer, "serve", "--model", str(deployment.model.folder), "--port", "0", "--ready", ready], deployment.folder
-        )
+        command = [*self._trainer, "serve", "--model", str(deployment.model.folder), "--port", "0", "--ready", ready]
+        if self.site.world.any_last_role:
+            command += ["--last-role", "any"]
+        deployment.child = Child(command, deployment.folder)
 
     def _read_port(self, deployment: Deployment) -> None:
         ready = deployment.folder / "ready.json"
@@ -294,7 +294,7 @@ class Deployments:
         self._operations.fail(deployment.operation, code, message)
 
 
-def _check(name: str, body: Json) -> Json:
+def _check(name: str, body: Json, site: Site) -> Json:
     known_only(body, RESOURCE, "A deployment")
     asked = mapping(body, "properties", "A deployment")
     known_only(asked, FIELDS, "A deployment's properties")
@@ -310,7 +310,7 @@ def _check(name: str, body: Json) -> Json:
     capacity = mapping(body, "sku", "A deployment").get("capacity")
     if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= INSTANCES_MAX:
         raise Refused(400, "BadRequest", f"The instance count must be from 1 to {INSTANCES_MAX}, and is {capacity}.")
-    if computes.size(str(asked.get("instanceType"))) is None:
+    if site.world.size(str(asked.get("instanceType"))) is None:
         message = f"The instance type {asked.get('instanceType')} is not available in this region or is retired."
         raise Refused(400, "BadRequest", message, detail="BadArgument")
     return asked

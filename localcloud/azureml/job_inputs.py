@@ -66,7 +66,8 @@ def check(name: str, body: Json, registry: Registry, clusters: Computes) -> Orde
     node_name, node = next(iter(nodes.items()))
     known_only(node, NODE_FIELDS, f"The node {node_name}")
     if not registry.has_component(str(node.get("componentId"))):
-        message = f"The component {node.get('componentId')} of node {node_name} was not found; use {component.NAME} {component.VERSION}."
+        known = f"{component.NAME} {registry.site.world.component_version}"
+        message = f"The component {node.get('componentId')} of node {node_name} was not found; use {known}."
         raise Refused(400, "UserError", message, detail="ComponentNotFound")
     literals, assets = _inputs(node, mapping(properties, "inputs", "A job"))
     order = Order(literals=literals, assets=assets, outputs=_outputs(node, mapping(properties, "outputs", "A job")))
@@ -124,8 +125,9 @@ def _check_base_model(order: Order, registry: Registry) -> None:
     if uri is None:
         message = "The job names no base model; set mlflow_model_path to azureml://registries/azureml/models/<name>/versions/<version>."
         raise Refused(400, "UserError", message, detail="ModelNotFound")
-    if not registry.has_model(uri):
-        raise Refused(400, "UserError", f"The base model {uri} was not found in the registry.", detail="ModelNotFound")
+    refusal = registry.refusal(uri)
+    if refusal is not None:
+        raise Refused(400, "UserError", refusal, detail="ModelNotFound")
 
 
 def _check_computes(order: Order, clusters: Computes) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from localcloud.azureml import component, computes, job_inputs
+from localcloud.azureml import component, job_inputs
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.processes import Child
@@ -298,23 +298,32 @@ class Jobs:
             running = sum(
                 1 for other in self.all.values() if other.order.cluster == job.order.cluster and other.child and other.child.running
             )
-            if running >= self._clusters.nodes_max:
+            if running >= self._nodes_max(job.order.cluster):
                 return
         job.child = Child([*self._trainer, "train", str(self._write_order(job))], job.folder)
         self._move(job, "Running")
 
     def _unplaceable(self, job: Job) -> str | None:
         """Return why no machine can ever take the job; None: one can."""
-        literals = job.order.literals
-        if job.order.cluster is not None:
-            nodes = int(literals["num_nodes_finetune"])
-            if nodes > self._clusters.nodes_max:
-                return f"The job wants {nodes} nodes and {job.order.cluster} has at most {self._clusters.nodes_max}."
+        literals, name = job.order.literals, job.order.cluster
+        if name is None:
+            size = self.site.world.size(literals["instance_type_finetune"])
+            if size is None or size.gpus == 0:
+                return f"SKUNotSupported: {literals['instance_type_finetune']} has no GPU or is retired; set instance_type_finetune."
             return None
-        size = computes.size(literals["instance_type_finetune"])
-        if size is None or size.gpus == 0:
-            return f"SKUNotSupported: {literals['instance_type_finetune']} has no GPU or is retired; set instance_type_finetune."
+        cluster, nodes = self._clusters.all.get(name), int(literals["num_nodes_finetune"])
+        if cluster is None:
+            return f"The compute {name} is no longer there."
+        if nodes > cluster.nodes_max:
+            return f"The job wants {nodes} nodes and {name} has at most {cluster.nodes_max}."
+        if cluster.size.gpus == 0:
+            return f"SKUNotSupported: {name} is of {cluster.size.name}, which has no GPU; fine-tuning needs one."
         return None
+
+    def _nodes_max(self, cluster: str) -> int:
+        """Return how many nodes the cluster may have; 0: it is gone."""
+        found = self._clusters.all.get(cluster)
+        return found.nodes_max if found else 0
 
     def _write_order(self, job: Job) -> Path:
         files = job.files.result() if job.files else {}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RETRY_AFTER = "1"  # seconds, whole (the SDK reads an int); Azure sends none, the SDK then waits 5 to 30 s
 TIMEOUT = "PT30M"  # what Azure's header says [recorded]
 NOT_ENDED = "0001-01-01T00:00:00+00:00"  # Azure's end time of what runs [recorded]
+_RESULTS = {"mfe": "mfeOperationResults", "compute": "computeOperationsResults"}  # Azure spells them differently
 _LOCATION = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/"
 
 
@@ -33,6 +34,7 @@ class Operation:
     status: str
     started: datetime
     api_version: str
+    family: str = "mfe"  # begins the words of its addresses: mfe, or compute
     ended: datetime | None = None  # None: still going
     error: Json | None = None  # None: no failure
 
@@ -48,12 +50,14 @@ class Operations:
         return [
             Route(method="GET", path=_LOCATION + "mfeOperationsStatus/{operation}", handler=self._status),
             Route(method="GET", path=_LOCATION + "mfeOperationResults/{operation}", handler=self._result),
+            Route(method="GET", path=_LOCATION + "computeOperationsStatus/{operation}", handler=self._status),
+            Route(method="GET", path=_LOCATION + "computeOperationsResults/{operation}", handler=self._result),
         ]
 
-    def begin(self, prefix: str, status: str, api_version: str) -> Operation:
-        """Begin one; `prefix` is Azure's word for the kind of resource (oeidp, odidp)."""
-        name = f"{prefix}:{uuid.uuid4()}:{uuid.uuid4()}"
-        operation = Operation(id=name, status=status, started=self.site.clock(), api_version=api_version)
+    def begin(self, prefix: str, status: str, api_version: str, *, family: str = "mfe") -> Operation:
+        """Begin one; `prefix` is Azure's word for the kind of resource (oeidp, odidp), "" where the id is a GUID alone."""
+        name = f"{prefix}:{uuid.uuid4()}:{uuid.uuid4()}" if prefix else str(uuid.uuid4())
+        operation = Operation(id=name, status=status, started=self.site.clock(), api_version=api_version, family=family)
         self._all[name] = operation
         return operation
 
@@ -69,11 +73,11 @@ class Operations:
         operation.error = {"code": "OperationCanceled", "message": message}
 
     def status_address(self, operation: Operation) -> str:
-        return self._address("mfeOperationsStatus", operation)
+        return self._address(f"{operation.family}OperationsStatus", operation)
 
     def headers(self, operation: Operation, resource_path: str | None = None) -> Mapping[str, str]:
         """Return the headers of a 201 or 202. A PUT's Location is the resource itself, a DELETE's the result."""
-        location = self._address("mfeOperationResults", operation)
+        location = self._address(_RESULTS[operation.family], operation)
         if resource_path is not None:
             location = f"{self.site.base}{resource_path}?api-version={operation.api_version}"
         return {
@@ -110,7 +114,7 @@ class Operations:
     def _result(self, call: Call) -> Response:
         operation = self._find(call)
         if operation.ended is None:
-            headers = {"Location": self._address("mfeOperationResults", operation), "Retry-After": RETRY_AFTER}
+            headers = {"Location": self._address(_RESULTS[operation.family], operation), "Retry-After": RETRY_AFTER}
             return Response(status=202, headers=headers)
         if operation.error:
             raise Refused(400, operation.error["code"], operation.error["message"])

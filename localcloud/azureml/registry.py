@@ -1,11 +1,12 @@
 """
-The public registry `azureml` as far as this flow needs it: two base models and one component, with today's tags and oddities.
+The public registry `azureml` as far as this flow needs it: the base models of a world and one component, with their tags and oddities.
 
-Phi-3-mini-4k-instruct 15 is archived and its defaults name two keys that the component does not declare, as in the real one.
+Which models there are and where their allow-lists stand is the world's business (worlds.py); this is how the registry shows them.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,55 +14,20 @@ from typing import TYPE_CHECKING
 from localcloud.azureml import component
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import REGISTRY, Call, Route
-from localcloud.azureml.wire import Json, Response, answer
+from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
     from localcloud.azureml.site import Site
+    from localcloud.azureml.worlds import BaseModel
 
 _REGISTRY = (
     "/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}"
     "/providers/Microsoft.MachineLearningServices/registries/{registry}"
 )
-_A100 = [f"Standard_{size}" for size in ("NC24ads_A100_v4", "NC48ads_A100_v4", "NC96ads_A100_v4", "ND96asr_v4", "ND96amsr_A100_v4")]
-_H100 = [f"Standard_{size}" for size in ("NC40ads_H100_v5", "NC80adis_H100_v5", "ND96isr_H100_v5")]
-_V100 = [f"Standard_{size}" for size in ("NC6s_v3", "NC12s_v3", "NC24s_v3", "ND40rs_v2")]
 _PUBLISHED = datetime(2026, 6, 2, tzinfo=UTC)  # the day on which Phi-3 was archived; one date is enough here
-
-# The defaults are text in a tag; numbers such as 5e-6 are text inside it, because YAML 1.1 reads them so.
-_COMMON_DEFAULTS = {
-    "apply_deepspeed": "true",
-    "apply_lora": "true",
-    "apply_ort": "false",
-    "precision": 16,
-    "ignore_mismatched_sizes": "false",
-    "num_train_epochs": 1,
-    "per_device_train_batch_size": 1,
-    "per_device_eval_batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "learning_rate": "5e-6",
-    "lr_scheduler_type": "cosine",
-    "logging_strategy": "steps",
-    "logging_steps": 10,
-    "save_total_limit": 1,
-}
-_MODELS: dict[tuple[str, str], Json] = {
-    ("Phi-3-mini-4k-instruct", "15"): {
-        "archived": True,
-        "license": "mit",
-        "defaults": _COMMON_DEFAULTS | {"deepspeed_stage": 2, "learning_rate_min": "5e-7", "learning_rate_max": "5e-5"},
-        "finetune": _A100,
-        "inference": _A100 + _V100,
-        "inference_minimum": "6|1|112|64",
-    },
-    ("Phi-4", "8"): {
-        "archived": False,
-        "license": "mit",
-        "defaults": _COMMON_DEFAULTS | {"deepspeed_stage": 3},
-        "finetune": _A100 + _H100,
-        "inference": _A100 + _H100,
-        "inference_minimum": "24|1|220|64",
-    },
-}
+VIEWS = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}  # listViewType -> what isArchived may be
+_VERSION_DIGITS = 12  # versions are numbers in text; filled up with zeros they sort as numbers do
+_LISTS = {"finetune": "finetune_compute_allow_list", "inference": "inference_compute_allow_list"}  # tags
 
 
 class Registry:
@@ -79,19 +45,24 @@ class Registry:
                 handler=self._discovery,
                 versions=None,
             ),
+            Route(method="GET", path=_REGISTRY + "/models", handler=self._model_names, versions=REGISTRY),
+            Route(method="GET", path=_REGISTRY + "/components", handler=self._component_names, versions=REGISTRY),
             Route(method="GET", path=_REGISTRY + "/models/{name}/versions", handler=self._models, versions=REGISTRY),
             Route(method="GET", path=_REGISTRY + "/models/{name}" + version, handler=self._model, versions=REGISTRY),
             Route(method="GET", path=_REGISTRY + "/components/{name}/versions", handler=self._components, versions=REGISTRY),
             Route(method="GET", path=_REGISTRY + "/components/{name}" + version, handler=self._component, versions=REGISTRY),
         ]
 
-    def has_model(self, asset_id: str) -> bool:
-        """Say whether `azureml://registries/…/models/…/versions/…` names one of these models."""
-        return any(asset_id == self._asset("models", *key) for key in _MODELS)
+    def refusal(self, asset_id: str) -> str | None:
+        """Return why no job may start from `azureml://registries/…/models/…/versions/…`; None: one may."""
+        for key, model in self.site.world.models.items():
+            if asset_id == self._asset("models", *key):
+                return f"The base model {asset_id} is retired; choose another one." if model.retired else None
+        return f"The base model {asset_id} was not found in the registry."
 
     def has_component(self, asset_id: str) -> bool:
         """Say whether the id names the component, by version or by its label."""
-        ours = self._asset("components", component.NAME, component.VERSION)
+        ours = self._asset("components", component.NAME, self.site.world.component_version)
         return asset_id in {ours, ours.rsplit("/versions/", 1)[0] + "/labels/latest"}
 
     def _asset(self, kind: str, name: str, version: str) -> str:
@@ -112,46 +83,55 @@ class Registry:
         }
         return answer(body)
 
+    def _model_names(self, call: Call) -> Response:
+        latest = dict(reversed(self._visible(call)))
+        return answer({"value": [self._container("models", name, version) for name, version in latest.items()][: _top(call)]})
+
     def _models(self, call: Call) -> Response:
-        found = [self._model_body(*key) for key in _MODELS if key[0] == call["name"]]
-        return answer({"value": found[: _top(call)]})
+        found = [key for key in self._visible(call) if key[0] == call["name"]]
+        return answer({"value": [self._model_body(*key) for key in found][: _top(call)]})
+
+    def _visible(self, call: Call) -> list[tuple[str, str]]:
+        """Return names and versions that a list shows, the newest first."""
+        world = self.site.world
+        view = call.request.query.get("listViewType", "All" if world.archived_is_listed else "ActiveOnly")
+        if view not in VIEWS:
+            raise Refused(400, "UserError", f"The listViewType '{view}' is invalid; use {', '.join(VIEWS)}.")
+        found = [key for key, model in world.models.items() if model.archived in VIEWS[view]]
+        return sorted(found, key=lambda key: (key[1].zfill(_VERSION_DIGITS), key[0]), reverse=True)
 
     def _model(self, call: Call) -> Response:
         key = (call["name"], call["version"])
-        if key not in _MODELS:
+        if key not in self.site.world.models:
             return self._not_found(f"Model {key[0]} version {key[1]} is not in registry {self.site.registry}.")
         return answer(self._model_body(*key))
+
+    def _component_names(self, call: Call) -> Response:  # noqa: ARG002
+        return answer({"value": [self._container("components", component.NAME, self.site.world.component_version)]})
 
     def _components(self, call: Call) -> Response:
         found = [self._component_body()] if call["name"] == component.NAME else []
         return answer({"value": found[: _top(call)]})
 
     def _component(self, call: Call) -> Response:
-        if (call["name"], call["version"]) != (component.NAME, component.VERSION):
+        if (call["name"], call["version"]) != (component.NAME, self.site.world.component_version):
             message = f"Component {call['name']} version {call['version']} is not in registry {self.site.registry}."
             return self._not_found(message)
         return answer(self._component_body())
 
     def _model_body(self, name: str, version: str) -> Json:
-        facts = _MODELS[name, version]
-        tags = {
-            "task": "chat-completion",
-            "license": facts["license"],
-            "model_specific_defaults": str(facts["defaults"]),  # Python's spelling, not JSON
-        }
-        minimums = {"finetuneMinSkuSpec": "24|1|220|64", "inferenceMinSkuSpec": facts["inference_minimum"]}
-        computes = {"finetuneComputes": facts["finetune"], "inferenceComputes": facts["inference"]}
+        model = self.site.world.models[name, version]
         properties = {
             "description": f"{name}, as the local cloud stands in for it.",
-            "tags": tags,
-            "properties": {"finetuning-tasks": "chat-completion"},
-            "isArchived": facts["archived"],
+            "tags": _tags(model),
+            "properties": {"finetuning-tasks": "chat-completion", **_sku_properties(model)},
+            "isArchived": model.archived,
             "isAnonymous": False,
             "flavors": {"hftransformersv2": {"data": {"task_type": "chat-completion"}}, "python_function": {"data": {}}},
             "modelType": "mlflow_model",
             "modelUri": f"{self._asset('models', name, version)}/mlflow_model_folder",
             "jobName": None,
-            "system_metadata": {"supportedComputes": computes, "SKU": minimums},
+            "system_metadata": _system_metadata(model),
         }
         return self._body("models", name, version, properties)
 
@@ -162,9 +142,9 @@ class Registry:
             "properties": {},
             "isArchived": False,
             "isAnonymous": False,
-            "componentSpec": component.spec(),
+            "componentSpec": component.spec(self.site.world.component_version),
         }
-        return self._body("components", component.NAME, component.VERSION, properties)
+        return self._body("components", component.NAME, self.site.world.component_version, properties)
 
     def _body(self, kind: str, name: str, version: str, properties: Json) -> Json:
         return {
@@ -174,6 +154,12 @@ class Registry:
             "properties": properties,
             "systemData": sites.system_data(_PUBLISHED, _PUBLISHED),
         }
+
+    def _container(self, kind: str, name: str, latest: str) -> Json:
+        """Return a name with its newest version, as lists of names show it."""
+        properties = {"description": "", "tags": {}, "properties": {}, "isArchived": False, "latestVersion": latest}
+        body = self._body(kind, name, latest, properties)
+        return body | {"id": body["id"].rsplit("/versions/", 1)[0], "name": name}
 
     def _not_found(self, message: str) -> Response:
         """Return the registry's own shape of an error, which is not the one of Azure Resource Manager."""
@@ -193,3 +179,32 @@ class Registry:
 
 def _top(call: Call) -> int:
     return int(call.request.query.get("$top", "100"))
+
+
+def _tags(model: BaseModel) -> Json:
+    """Return the tags, which hold text only: a list or an object is in them as Python spells it, or as JSON."""
+    spelled = json.dumps if model.defaults_spelling == "json" else str
+    tags = {"task": "chat-completion", "license": model.license, "model_specific_defaults": spelled(dict(model.defaults)), **model.dates}
+    if "tags" in model.allow_lists:
+        tags |= {tag: spelled(list(getattr(model, use))) for use, tag in _LISTS.items()}
+    return tags
+
+
+def _sku_properties(model: BaseModel) -> Json:
+    if "properties" not in model.allow_lists:
+        return {}
+    return {
+        "finetune-recommended-sku": ", ".join(model.finetune),
+        "finetune-min-sku-spec": model.finetune_minimum,
+        "inference-recommended-sku": ", ".join(model.inference),
+        "inference-min-sku-spec": model.inference_minimum,
+    }
+
+
+def _system_metadata(model: BaseModel) -> Json:
+    if "system_metadata" not in model.allow_lists:
+        return {}
+    return {
+        "supportedComputes": {"finetuneComputes": list(model.finetune), "inferenceComputes": list(model.inference)},
+        "SKU": {"finetuneMinSkuSpec": model.finetune_minimum, "inferenceMinSkuSpec": model.inference_minimum},
+    }

@@ -42,8 +42,10 @@ def listen(port: int) -> socket.socket:
     return made
 
 
-def serve(cloud: Cloud, listener: socket.socket, *, certificate: Path, key: Path, stopped: Callable[[], None]) -> None:
-    """Answer until SIGTERM or Ctrl-C; then stop the clock, kill the children and call `stopped`."""
+def serve(
+    cloud: Cloud, listener: socket.socket, *, certificate: Path, key: Path, ready: Callable[[], None], stopped: Callable[[], None]
+) -> None:
+    """Answer until SIGTERM or Ctrl-C, from when `ready` is called; then stop the clock, kill the children and call `stopped`."""
     app = Starlette(routes=[Route("/{path:path}", _endpoint(cloud), methods=METHODS)])
     config = uvicorn.Config(
         app,
@@ -54,7 +56,7 @@ def serve(cloud: Cloud, listener: socket.socket, *, certificate: Path, key: Path
         lifespan="off",
         timeout_graceful_shutdown=LAST_ANSWERS_WITHIN,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, ready)
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape of a signal handler
         server.should_exit = True
@@ -69,6 +71,19 @@ def serve(cloud: Cloud, listener: socket.socket, *, certificate: Path, key: Path
         stopped()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
 
 def _endpoint(cloud: Cloud) -> Callable[[HttpRequest], object]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from localcloud.azureml import worlds
 from localcloud.azureml.wire import Json, Refused
 
 TENANT = "33333333-3333-3333-3333-333333333333"
@@ -39,6 +40,7 @@ class Site:
     datastores: Mapping[str, str] = field(
         default_factory=lambda: {"workspaceblobstore": "azureml-blobstore", "tuneloop_prepared": "prepared"}
     )  # datastore name -> container
+    world: worlds.World = worlds.TODAY
     clock: Callable[[], datetime] = _now
 
     @property

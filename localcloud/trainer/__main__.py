@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--model", type=Path, required=True, help="an mlflow_model_folder")
     serve.add_argument("--port", type=int, default=0, help="0: any free port")
     serve.add_argument("--ready", type=Path, help="file that gets {port, pid} when requests are answered")
+    serve.add_argument("--last-role", choices=("user", "any"), default="user", help="who may have spoken last in a question")
     serve.add_argument("--reply", choices=("output", "records", "list"), default="output", help="shape of the answer")
     base = commands.add_parser("base", help="build the base again (about two minutes)")
     base.add_argument("--out", type=Path, required=True)
@@ -66,7 +67,7 @@ def _run(options: argparse.Namespace) -> None:
     elif options.command == "serve":
         from localcloud.trainer import scoring
 
-        scoring.serve(options.model, options.port, options.ready, options.reply)
+        scoring.serve(options.model, options.port, options.ready, options.reply, any_last_role=options.last_role == "any")
     else:
         from localcloud.trainer import base_build
 

@@ -1,8 +1,9 @@
 """
 The deployed model's own server: POST /score answers a conversation, as Azure's foundation-model server does.
 
-It answers strictly where the real servers do: the last message must come from the user. Which of three reply shapes a
-fine-tuned Phi-3 gets in Azure is not known; `--reply` chooses, `output` is the default.
+It answers strictly where MLflow's scoring script does: the last message must come from the user. The foundation-model server goes by the
+chat template alone, and `--last-role any` does too. Which of three reply shapes a fine-tuned Phi-3 gets in Azure is not known; `--reply`
+chooses, `output` is the default.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Refusal(Exception):
 class Scorer:
     """A model and a lock: one reply at a time, so that a reply's time is its own."""
 
-    def __init__(self, loaded: base.Model, reply: str) -> None:
-        self._model, self._reply = loaded, reply
+    def __init__(self, loaded: base.Model, reply: str, *, any_last_role: bool = False) -> None:
+        self._model, self._reply, self._any_last_role = loaded, reply, any_last_role
         self._lock = threading.Lock()
 
     def score(self, body: object) -> object:
@@ -48,7 +49,7 @@ class Scorer:
         if not isinstance(body, dict) or not isinstance(body.get("input_data"), dict):
             raise Refusal(422, "Invalid input", "A value is not provided for the 'input_data' parameter.")
         data: dict[str, Any] = body["input_data"]
-        conversations = _conversations(data.get("input_string"))
+        conversations = _conversations(data.get("input_string"), any_last_role=self._any_last_role)
         wish = _wish(data.get("parameters", data.get("params")) or {})
         with self._lock:
             texts = [self._answer(conversation, wish) for conversation in conversations]
@@ -63,24 +64,24 @@ class Scorer:
         return self._model.tokenizer.decode(generation.reply(self._model.weights, self._model.shape, prompt, wish)).strip()
 
 
-def _conversations(given: object) -> list[list[chat.Message]]:
+def _conversations(given: object, *, any_last_role: bool) -> list[list[chat.Message]]:
     """A flat list of messages, or a list of such lists."""
     if not isinstance(given, list) or not given:
         raise Refusal(422, "Invalid input", "'input_string' has to be a list of messages with 'role' and 'content'.")
     nested = given if isinstance(given[0], list) else [given]
     for conversation in nested:
-        _check(conversation)
+        _check(conversation, any_last_role=any_last_role)
     return nested
 
 
-def _check(conversation: object) -> None:
+def _check(conversation: object, *, any_last_role: bool) -> None:
     if not isinstance(conversation, list) or not conversation:
         raise Refusal(422, "Invalid input", "A conversation is empty or not a list of messages.")
     for message in conversation:
         if not isinstance(message, dict) or message.get("role") not in chat.ROLES or not isinstance(message.get("content"), str):
             raise Refusal(422, "Invalid input", "A message needs a 'role' (system, user or assistant) and a 'content' that is text.")
     roles = [message["role"] for message in conversation]
-    if roles[-1] != "user":
+    if roles[-1] != "user" and not any_last_role:
         raise Refusal(500, "Assertion failed", "The last message has to have the role 'user'.")
     spoken = roles[1:] if roles[0] == "system" else roles
     if any(role != ("user", "assistant")[place % 2] for place, role in enumerate(spoken)):
@@ -103,9 +104,9 @@ def _wish(parameters: object) -> generation.Wish:
         raise Refusal(422, "Invalid input", "A generation parameter is not a number.") from error
 
 
-def serve(folder: Path, port: int, ready: Path, reply: str) -> None:
+def serve(folder: Path, port: int, ready: Path, reply: str, *, any_last_role: bool = False) -> None:
     """Load, listen on 127.0.0.1, say so in the ready file, answer until the process is ended."""
-    scorer = Scorer(mlflow_folder.read(folder), reply)
+    scorer = Scorer(mlflow_folder.read(folder), reply, any_last_role=any_last_role)
     scorer.score({"input_data": {"input_string": [{"role": "user", "content": "?"}], "parameters": {"max_new_tokens": 1}}})
     server = Server(port, scorer)
     unfinished = ready.with_name(ready.name + ".tmp")

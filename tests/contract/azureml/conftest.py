@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.azureml import worlds
 from localcloud.azureml.cloud import Cloud, Options
 from localcloud.azureml.site import Site
 from localcloud.azureml.transport import PUBLIC_BASE
@@ -86,7 +87,10 @@ class World:
     def submit(self, name: str = "ft-a1", wish: str = "train", **inputs: Any) -> str:
         """Submit a job that must be taken; return its name."""
         self.upload(wish, path=name)
-        answered = self.ask("PUT", f"jobs/{name}", job_body(path=name, **inputs))
+        body = job_body(path=name, **inputs)
+        node = body["properties"]["jobs"]["chat_completion_pipeline"]
+        node["componentId"] = f"{COMPONENT.rpartition('/')[0]}/{self.cloud.site.world.component_version}"
+        answered = self.ask("PUT", f"jobs/{name}", body)
         assert answered.status == 201, answered.body
         return name
 
@@ -176,15 +180,15 @@ def error_of(answered: Response) -> dict[str, Any]:
     return dict(json.loads(answered.body)["error"])
 
 
-def build(folder: Path, **options: Any) -> World:
-    """Return a world with the given options of the emulator."""
+def build(folder: Path, place: worlds.World = worlds.TODAY, **options: Any) -> World:
+    """Return a world with the given options of the emulator; `place` is what Azure offers there."""
     storage, events = FakeStorage(), []
     world: World | None = None
 
     def clock() -> datetime:
         return datetime.now(UTC) + (world.offset if world else timedelta(0))
 
-    site = Site(folder=folder, base=PUBLIC_BASE, clock=clock)
+    site = Site(folder=folder, base=PUBLIC_BASE, clock=clock, world=place)
     chosen = Options(**{"trainer": FAKE_TRAINER, "publish": lambda topic, event: events.append(event), **options})
     world = World(cloud=Cloud(site, storage, "k" * 32, chosen), storage=storage, events=events)
     return world
