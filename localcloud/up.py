@@ -26,7 +26,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from localcloud import azurite, eventgrid, processes
+from localcloud import azurite, processes
+from localcloud.eventgrid import subscriptions
 from localcloud.functions import settings
 from localcloud.functions.command import WORKER_LOST_EXIT
 from localcloud.processes import StartFailed
@@ -300,12 +301,12 @@ class Cloud:
 
     def _azureml(self) -> Part:
         host = f"http://127.0.0.1:{self.ports.functions}"
-        subscriptions = [{**one, "pace": self.args.pace} for one in eventgrid.default_subscriptions(host)]
-        processes.write_json(self.data / "subscriptions.json", subscriptions)
+        processes.write_json(self.data / "subscriptions.json", subscriptions.default_subscriptions(host))
         command = [
             *(sys.executable, "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
-            *("--events", "--subscriptions", str(self.data / "subscriptions.json"), "--world", self._world()),
+            *("--events", "--subscriptions", str(self.data / "subscriptions.json"), "--pace", str(self.args.pace)),
+            *("--world", self._world()),
         ]
         if self.args.metric_grain is not None:
             command += ["--metric-grain", str(self.args.metric_grain)]

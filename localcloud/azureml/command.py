@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import shlex
@@ -33,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
     parser.add_argument("--subscriptions", type=Path, help="JSON list of subscriptions (default: the functions host at 7071)")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on every waiting time of event delivery; 0.01 is quick")
+    parser.add_argument("--blob-events", choices=("flat", "twice", "hierarchical", "sftp"), default="flat", help="what one upload raises")
+    parser.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
     parser.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
     parser.add_argument("--nodes", type=int, default=1, help="jobs that the cluster runs at once")
     parser.add_argument("--identical-job-put", choices=("ok", "refused"), default="refused", help="answer to the same job again")
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from localcloud.azureml.datastores import BlobStorage
     from localcloud.azureml.site import Site
     from localcloud.azureml.traffic import Recorder
+    from localcloud.eventgrid import blobs as eventgrid_blobs
+    from localcloud.eventgrid import service
 
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -60,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     listener = server.listen(args.port)
     base = f"https://localhost:{listener.getsockname()[1]}"
     site = _with_datastores(Site(folder=data / "azureml", base=base, world=world), args.datastore)
-    post = _EventPost()
+    subscriptions = _subscriptions(args.subscriptions) if args.events else []
+    blobs = eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag)
+    post = service.Service(data / "events", storage=args.storage, container=DATASETS, pace=args.pace, blobs=blobs)
     options = Options(
         trainer=tuple(shlex.split(args.trainer)) if args.trainer else processes.TRAINER,
         nodes_max=args.nodes,
@@ -72,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     )
     cloud = Cloud(site, BlobStorage(args.storage), tokens.signing_key(data), options)
     if args.events:
-        post.start(_subscriptions(args.subscriptions), pace=args.pace, storage=args.storage, folder=data / "events")
+        post.start(subscriptions)
     LOG.info("Azure ML of the local cloud answers at %s, process %s", base, os.getpid())
 
     def ready() -> None:
@@ -82,35 +87,6 @@ def run(args: argparse.Namespace) -> int:
     server.serve(cloud, listener, certificate=files.certificate, key=files.key, ready=ready, stopped=post.stop)
     LOG.info("Azure ML of the local cloud has stopped; no child process is left.")
     return 0
-
-
-class _EventPost:
-    """Hands events on once delivery has started; before that, or without `--events`, they go nowhere."""
-
-    def __init__(self) -> None:
-        self._grid: Any = None
-        self._watcher: Any = None
-
-    def start(self, subscriptions: list[dict[str, Any]], *, pace: float, storage: str, folder: Path) -> None:
-        """Deliver from now on; what is undelivered and what was seen outlive a restart in `folder`."""
-        from localcloud.eventgrid import BlobWatcher, EventGrid
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._grid = EventGrid(subscriptions, pace=pace, log=LOG, store=folder / "undelivered.json")
-        self._grid.start()
-        self._watcher = BlobWatcher(storage, DATASETS, self._grid.publish, seen=folder / "blobs-seen.json", log=LOG)
-        self._watcher.start()
-
-    def publish(self, topic: str, event: dict[str, Any]) -> None:
-        if self._grid:
-            self._grid.publish(topic, event)
-
-    def stats(self) -> dict[str, Any]:
-        return dict(self._grid.stats()) if self._grid else {}
-
-    def stop(self) -> None:
-        for part in filter(None, (self._watcher, self._grid)):
-            part.stop()
 
 
 def _world(given: str) -> Any:
@@ -134,11 +110,11 @@ def _with_datastores(site: Any, given: list[str]) -> Any:
     return replace(site, datastores=stores)
 
 
-def _subscriptions(path: Path | None) -> list[dict[str, Any]]:
+def _subscriptions(path: Path | None) -> list[Any]:
     """Return the subscriptions in the file, or those of the functions host on its usual port."""
-    if path is not None:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return list(found)
-    from localcloud.eventgrid import default_subscriptions
+    from localcloud import eventgrid
 
-    return default_subscriptions(container=DATASETS)
+    try:
+        return list(eventgrid.read(path) if path else eventgrid.parse_all(eventgrid.default_subscriptions(container=DATASETS)))
+    except eventgrid.WrongSubscription as error:
+        raise SystemExit(str(error)) from None

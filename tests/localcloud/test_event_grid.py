@@ -1,11 +1,15 @@
-"""Event Grid: what follows an answer as a table, and delivery to a real receiver."""
+"""Event Grid as it runs: real webhooks, its own threads, Azurite for dead letters and uploads, a process that is killed."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,79 +17,49 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from localcloud import eventgrid
 from localcloud.azurite import Azurite
-from localcloud.eventgrid import BlobWatcher, EventGrid, Next, Verdict, after_attempt, wants
-from tests.localcloud.hosts import until
+from localcloud.eventgrid import BlobWatcher, Driver, EventGrid, parse_all
+from localcloud.eventgrid.blobs import Options, Uploads
+from localcloud.eventgrid.deadletters import BlobBox
+from tests.localcloud.hosts import ROOT, until
 
-EVENT = {"id": "1", "eventType": "Microsoft.Storage.BlobCreated", "subject": "/a/b", "dataVersion": "", "data": {}}
-DAY_S = 86400.0
-
-
-@pytest.mark.light
-@pytest.mark.parametrize(
-    ("status", "attempts", "age_s", "following"),
-    [
-        (200, 1, 0, Next(Verdict.DELIVERED)),
-        (204, 30, DAY_S, Next(Verdict.DELIVERED)),
-        (205, 1, 0, Next(Verdict.RETRY, 10)),
-        (500, 1, 0, Next(Verdict.RETRY, 10)),
-        (500, 2, 0, Next(Verdict.RETRY, 30)),
-        (500, 5, 0, Next(Verdict.RETRY, 600)),
-        (500, 29, 0, Next(Verdict.RETRY, 43200)),
-        (None, 1, 0, Next(Verdict.RETRY, 10)),
-        (503, 1, 0, Next(Verdict.RETRY, 30)),
-        (408, 1, 0, Next(Verdict.RETRY, 120)),
-        (404, 1, 0, Next(Verdict.RETRY, 300)),
-        (400, 1, 0, Next(Verdict.GIVE_UP, reason="BadRequest")),
-        (401, 1, 0, Next(Verdict.GIVE_UP, reason="Unauthorized")),
-        (403, 1, 0, Next(Verdict.GIVE_UP, reason="Forbidden")),
-        (413, 1, 0, Next(Verdict.GIVE_UP, reason="TooLarge")),
-        (500, 30, 0, Next(Verdict.GIVE_UP, reason="MaxDeliveryAttemptsExceeded")),
-        (500, 5, DAY_S, Next(Verdict.GIVE_UP, reason="TimeToLiveExceeded")),
-    ],
-)
-def test_what_follows_an_attempt(status: int | None, attempts: int, age_s: float, following: Next) -> None:
-    assert after_attempt(status, attempts=attempts, age_s=age_s) == following
-
-
-@pytest.mark.light
-@pytest.mark.parametrize(
-    ("changed", "wanted"),
-    [
-        ({}, True),
-        ({"topic": "azureml"}, False),
-        ({"included_event_types": ["microsoft.storage.blobcreated"]}, True),
-        ({"included_event_types": ["Microsoft.Storage.BlobDeleted"]}, False),
-        ({"subject_begins_with": "/A/"}, True),
-        ({"subject_begins_with": "/b/"}, False),
-    ],
-)
-def test_a_subscription_wants_what_its_filters_say(changed: dict[str, Any], wanted: bool) -> None:
-    assert wants({"topic": "storage", **changed}, "storage", EVENT) is wanted
+EVENT = {
+    "id": "1",
+    "topic": "/subscriptions/s/storageAccounts/a",
+    "subject": "/a/b",
+    "eventType": "Microsoft.Storage.BlobCreated",
+    "eventTime": "2026-08-08T05:00:00.0000000Z",
+    "data": {},
+    "dataVersion": "",
+    "metadataVersion": "1",
+}
 
 
 class Receiver:
     """A webhook that answers with the given codes, then 200, and remembers what it got."""
 
     def __init__(self, codes: list[int]) -> None:
-        self.codes, self.got = codes, list[tuple[str, str, str]]()
+        self.codes, self.got = codes, list[tuple[str, Message, Any]]()  # method, headers, body
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                events = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                kind = self.headers["aeg-event-type"]
-                if kind == "SubscriptionValidation":
-                    return self.reply(200, {"validationResponse": events[0]["data"]["validationCode"]})
-                receiver.got.append((kind, self.headers["aeg-delivery-count"], events[0]["id"]))
-                assert len(events) == 1
-                return self.reply(receiver.codes.pop(0) if receiver.codes else 200, {})
+            def do_OPTIONS(self) -> None:
+                receiver.got.append(("OPTIONS", self.headers, None))
+                return self.reply(200, {}, **{"WebHook-Allowed-Origin": self.headers["WebHook-Request-Origin"]})
 
-            def reply(self, status: int, document: dict[str, Any]) -> None:
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.headers["aeg-event-type"] == "SubscriptionValidation":
+                    return self.reply(200, {"validationResponse": body[0]["data"]["validationCode"]})
+                receiver.got.append(("POST", self.headers, body))
+                status = receiver.codes.pop(0) if receiver.codes else 200
+                return self.reply(status, {}, **({"Location": "/elsewhere"} if status == 302 else {}))
+
+            def reply(self, status: int, document: dict[str, Any], **headers: str) -> None:
                 body = json.dumps(document).encode()
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -93,8 +67,12 @@ class Receiver:
                 """Nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.subscription = {"name": "s", "topic": "storage", "endpoint": f"http://127.0.0.1:{self._server.server_port}/hook"}
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self.subscription = {"name": "one", "topic": "storage", "endpoint": self.endpoint}
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def counts(self) -> list[str]:
+        return [headers["aeg-delivery-count"] for _, headers, _ in self.got]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -116,74 +94,131 @@ def receive() -> Iterator[Callable[..., Receiver]]:
 
 @pytest.fixture
 def grid() -> Iterator[Callable[..., EventGrid]]:
-    started: list[EventGrid] = []
+    started: list[Driver] = []
 
     def start(*subscriptions: dict[str, Any], **options: Any) -> EventGrid:
-        started.append(EventGrid(subscriptions, **{"pace": 0.001, **options}))
+        made = EventGrid(parse_all(list(subscriptions)), **{"pace": 0.001, **options})
+        started.append(Driver(made))
         started[-1].start()
-        return started[-1]
+        return made
 
     yield start
     for one in started:
         one.stop()
 
 
+@pytest.mark.light
 def test_an_event_is_delivered_again_until_the_receiver_says_yes(receive: Callable[..., Receiver], grid: Callable[..., EventGrid]) -> None:
-    receiver = receive(500, 503)
+    receiver = receive(500, 302, 503)
     one = grid(receiver.subscription)
 
     one.publish("storage", EVENT)
 
     until(lambda: one.stats()["delivered"], "the delivery")
-    assert receiver.got == [("Notification", "0", "1"), ("Notification", "1", "1"), ("Notification", "2", "1")]
-    counts = {"published": 1, "delivered": 1, "failed": 0, "pending": 0}
-    assert one.stats() == {**counts, "by_type": {"Microsoft.Storage.BlobCreated": 1}}
+    assert receiver.counts() == ["0", "1", "2", "3"]
+    method, headers, body = receiver.got[0]
+    assert (method, body, headers["aeg-subscription-name"], headers["aeg-event-type"]) == ("POST", [EVENT], "ONE", "Notification")
+    assert headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-def test_an_event_that_is_refused_is_a_dead_letter(receive: Callable[..., Receiver], grid: Callable[..., EventGrid]) -> None:
-    receiver = receive(400)
-    one = grid(receiver.subscription)
-
-    one.publish("storage", EVENT)
-
-    until(lambda: one.stats()["failed"], "the refusal")
-    assert len(receiver.got) == 1
-    assert [(letter["id"], letter["lastDeliveryOutcome"]) for letter in one.dead_letters] == [("1", "BadRequest")]
-
-
-def test_events_can_be_duplicated_and_lost_on_purpose(receive: Callable[..., Receiver], grid: Callable[..., EventGrid]) -> None:
+@pytest.mark.light
+def test_a_cloud_event_is_one_structured_object_behind_its_own_handshake(
+    receive: Callable[..., Receiver], grid: Callable[..., EventGrid]
+) -> None:
     receiver = receive()
-    one = grid(receiver.subscription, duplicate=2, lose=lambda event: event["id"] == "lost")
+    chosen = {"eventDeliverySchema": "CloudEventSchemaV1_0", "deliveryHeaders": {"x-functions-key": "secret"}}
+    one = grid(receiver.subscription | chosen)
 
-    one.publish("storage", {**EVENT, "id": "lost"})
     one.publish("storage", EVENT)
 
-    until(lambda: one.stats()["delivered"] == 3, "three deliveries")
-    assert [event for _, _, event in receiver.got] == ["1", "1", "1"]
-    assert one.stats()["published"] == 2
+    until(lambda: one.stats()["delivered"], "the delivery")
+    (asked, asked_headers, _), (_, headers, body) = receiver.got
+    assert (asked, asked_headers["WebHook-Request-Origin"], asked_headers["x-functions-key"]) == (
+        "OPTIONS",
+        "eventgrid.azure.net",
+        "secret",
+    )
+    assert (headers["Content-Type"], headers["x-functions-key"]) == ("application/cloudevents+json; charset=utf-8", "secret")
+    assert body == {
+        "specversion": "1.0",
+        "id": "1",
+        "type": "Microsoft.Storage.BlobCreated",
+        "source": "/subscriptions/s/storageAccounts/a",
+        "subject": "/a/b",
+        "time": "2026-08-08T05:00:00.0000000Z",
+        "data": {},
+    }
 
 
+@pytest.mark.light
 def test_an_event_waits_for_a_receiver_that_starts_later(receive: Callable[..., Receiver], grid: Callable[..., EventGrid]) -> None:
     receiver = receive()
-    late = {**receiver.subscription, "endpoint": "http://127.0.0.1:9/nobody"}
-    one = grid(late, receiver.subscription | {"name": "other"})
+    late = {**receiver.subscription, "name": "late", "endpoint": "http://127.0.0.1:9/nobody"}
+    one = grid(late, receiver.subscription)
 
     one.publish("storage", EVENT)
 
     until(lambda: one.stats()["delivered"] == 1, "the other's delivery")
     assert one.stats()["pending"] == 1
+    assert {each["name"]: each["proved"] for each in one.subscriptions()} == {"late": False, "one": True}
 
 
-def test_undelivered_events_outlive_the_process(receive: Callable[..., Receiver], grid: Callable[..., EventGrid], tmp_path: Path) -> None:
-    receiver = receive()
-    first = grid({**receiver.subscription, "endpoint": "http://127.0.0.1:9/nobody"}, store=tmp_path / "store.json")
-    first.publish("storage", EVENT)
-    first.stop()
+KILLED = """
+import sys, json
+from pathlib import Path
+from localcloud.eventgrid import Driver, EventGrid, parse_all
+grid = EventGrid(parse_all(json.loads(sys.argv[1])), store=Path(sys.argv[2]))
+Driver(grid).start()
+for number in range(100):
+    grid.publish("storage", {**json.loads(sys.argv[3]), "id": str(number)})
+    print(number, flush=True)
+sys.stdin.read()
+"""
 
-    grid(receiver.subscription, store=tmp_path / "store.json")
 
-    until(lambda: receiver.got, "the delivery by the second process")
-    assert receiver.got == [("Notification", "0", "1")]
+@pytest.mark.light
+def test_kill_minus_nine_loses_no_event_that_was_taken_over(
+    receive: Callable[..., Receiver], grid: Callable[..., EventGrid], tmp_path: Path
+) -> None:
+    receiver, file = receive(), tmp_path / "events.db"
+    command = [sys.executable, "-c", KILLED, json.dumps([receiver.subscription]), str(file), json.dumps(EVENT)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        taken = [int(process.stdout.readline()) for _ in range(60)]
+        process.send_signal(signal.SIGKILL)
+
+    one = grid(receiver.subscription, store=file)
+
+    until(lambda: one.stats()["pending"] == 0, "the rest")
+    assert {str(number) for number in taken} <= {body[0]["id"] for _, _, body in receiver.got}
+
+
+def test_a_refused_event_becomes_a_blob_in_azurite(
+    receive: Callable[..., Receiver], grid: Callable[..., EventGrid], azurite: Azurite, container: ContainerClient
+) -> None:
+    receiver = receive(400)
+    one = grid(receiver.subscription | {"deadLetterContainer": container.container_name}, box=BlobBox(azurite.connection_string))
+
+    one.publish("storage", EVENT)
+
+    until(lambda: one.stats()["dead_lettered"], "the dead letter")
+    (name,) = container.list_blob_names()
+    (letter,) = json.loads(container.download_blob(name).readall())
+    assert name.split("/")[0] == "ONE"
+    assert (letter["id"], letter["deliveryAttempts"], letter["lastDeliveryOutcome"]) == ("1", 1, "BadRequest")
+
+
+def test_a_dead_letter_without_its_container_is_dropped(
+    receive: Callable[..., Receiver], grid: Callable[..., EventGrid], azurite: Azurite
+) -> None:
+    one = grid(receive(400).subscription | {"deadLetterContainer": "nowhere"}, box=BlobBox(azurite.connection_string))
+
+    one.publish("storage", EVENT)
+
+    until(lambda: one.stats()["dropped"], "the end of it")
+
+
+# ------------------------------------------------------------------------------------------------------------------ blobs
 
 
 @pytest.fixture
@@ -193,54 +228,87 @@ def container(azurite: Azurite) -> Iterator[ContainerClient]:
         yield service.create_container(name)
 
 
-def test_each_version_of_a_blob_is_published_once_also_after_a_restart(
-    azurite: Azurite, container: ContainerClient, tmp_path: Path
-) -> None:
-    published: list[dict[str, Any]] = []
-    blob = container.get_blob_client("team/x.jsonl")
-    blob.upload_blob(b"one")
+Watch = Callable[..., list[dict[str, Any]]]
 
-    def look() -> int:
+
+@pytest.fixture
+def watch(azurite: Azurite, container: ContainerClient, tmp_path: Path) -> Watch:
+    """Look at the container once, as a process that starts and ends; return what was published."""
+
+    def look(**options: Any) -> list[dict[str, Any]]:
+        published: list[dict[str, Any]] = []
         watcher = BlobWatcher(
             azurite.connection_string,
             container.container_name,
             lambda topic, event: published.append({"on": topic, **event}),
-            seen=tmp_path / "seen.json",
+            options=Options(**options),
+            seen=tmp_path / "events.db",
         )
-        found = watcher.look()
+        watcher.look()
         watcher.stop()
-        return found
+        return published
 
-    assert (look(), look()) == (1, 0)
+    return look
+
+
+def test_each_version_of_a_blob_is_published_once_also_after_a_restart(container: ContainerClient, watch: Watch) -> None:
+    blob = container.get_blob_client("team/x.jsonl")
+    blob.upload_blob(b"one")
+    (first,) = watch()
+    assert watch() == []
+
     blob.upload_blob(b"two", overwrite=True)
-    assert (look(), look()) == (1, 0)
-    first, second = published
+    (second,) = watch()
+
+    assert watch() == []
     assert first["on"] == "storage"
     assert first["subject"] == f"/blobServices/default/containers/{container.container_name}/blobs/team/x.jsonl"
     assert second["data"]["eTag"] == blob.get_blob_properties().etag
     assert (second["data"]["api"], second["data"]["contentLength"], second["data"]["url"]) == ("PutBlob", 3, blob.url)
     assert first["data"]["sequencer"] < second["data"]["sequencer"]
+    assert len(first["data"]["sequencer"]) == 48
 
 
-def test_a_blob_of_many_blocks_is_announced_as_such(azurite: Azurite, container: ContainerClient) -> None:
-    published: list[dict[str, Any]] = []
-    blob = container.get_blob_client("big")
-    blob.stage_block("AAAA", b"x")
-    blob.commit_block_list(["AAAA"])  # type: ignore[list-item]
+def test_blocks_and_copies_are_told_as_such(container: ContainerClient, watch: Watch) -> None:
+    blocks = container.get_blob_client("blocks")
+    blocks.stage_block("AAAA", b"x")
+    blocks.commit_block_list(["AAAA"])  # type: ignore[list-item]
+    container.get_blob_client("copy").start_copy_from_url(blocks.url)
 
-    watcher = BlobWatcher(azurite.connection_string, container.container_name, lambda _, event: published.append(event))
-    watcher.look()
-    watcher.stop()
-
-    assert [event["data"]["api"] for event in published] == ["PutBlockList"]
-
-
-@pytest.mark.light
-def test_the_default_subscriptions_ring_the_doors_of_the_app() -> None:
-    found = {one["name"]: one["endpoint"] for one in eventgrid.default_subscriptions("http://host")}
-
-    assert found == {
-        "uploads-blob": "http://host/runtime/webhooks/blobs?functionName=Host.Functions.dataset_blob_uploaded",
-        "uploads-event": "http://host/runtime/webhooks/EventGrid?functionName=dataset_event_received",
-        "runs": "http://host/runtime/webhooks/EventGrid?functionName=job_event_received",
+    assert {event["subject"].rpartition("/")[2]: event["data"]["api"] for event in watch()} == {
+        "blocks": "PutBlockList",
+        "copy": "CopyBlob",
     }
+
+
+@pytest.mark.parametrize(
+    ("uploads", "told"),
+    [
+        (Uploads.FLAT, [("PutBlob", 5)]),
+        (Uploads.TWICE, [("PutBlob", 0), ("PutBlockList", 5)]),
+        (Uploads.HIERARCHICAL, [("CreateFile", 0), ("FlushWithClose", 0)]),
+        (Uploads.SFTP, [("SftpCreate", 0), ("SftpCommit", 0)]),
+    ],
+)
+def test_what_one_upload_raises_depends_on_the_account(
+    container: ContainerClient, watch: Watch, uploads: Uploads, told: list[tuple[str, int]]
+) -> None:
+    container.upload_blob("x", b"12345")
+
+    events = watch(uploads=uploads)
+
+    assert [(event["data"]["api"], event["data"]["contentLength"]) for event in events] == told
+    assert len({event["id"] for event in events}) == len(told)
+    assert ["clientRequestId" in event["data"] for event in events] == [uploads is not Uploads.SFTP] * len(told)
+
+
+def test_an_etag_can_be_bare_and_a_deletion_be_told(container: ContainerClient, watch: Watch) -> None:
+    container.upload_blob("x", b"1")
+    (created,) = watch(etag="bare", deletions=True)
+    container.delete_blob("x")
+
+    (deleted,) = watch(etag="bare", deletions=True)
+
+    assert '"' not in created["data"]["eTag"]
+    assert (deleted["eventType"], deleted["data"]["eTag"]) == ("Microsoft.Storage.BlobDeleted", created["data"]["eTag"])
+    assert watch(deletions=True) == []
