@@ -185,8 +185,8 @@ class Faults:
     """The plan. `told` hears of each fault as it hits, so that it can be seen in the traffic."""
 
     def __init__(self, chance: Chance | None = None, told: Callable[[Fault, Mapping[str, str]], None] | None = None) -> None:
+        self.told = told
         self._chance = chance or Chance()
-        self._told = told
         self._lock = threading.Lock()
         self._all: list[Fault] = []
         self._count = 0
@@ -218,8 +218,8 @@ class Faults:
         wanted = frozenset(kinds)
         with self._lock:
             found = next((fault for fault in self._all if fault.kind in wanted and self._hits(fault, about)), None)
-        if found is not None and self._told is not None:
-            self._told(found, about)
+        if found is not None and self.told is not None:
+            self.told(found, about)
         return found
 
     def shown(self) -> list[dict[str, Any]]:

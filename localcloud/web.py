@@ -83,6 +83,20 @@ def tls(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def hold(port: int, name: str) -> socket.socket:
+    """Return a socket that listens and whose clients wait, for whoever has to know its port first; raise PortTaken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((HOST, port))
+        made.listen(QUEUE)
+    except OSError as error:
+        made.close()
+        message = f"Port {port} ({name}) cannot be used ({error.strerror}); stop what listens there or choose another port."
+        raise PortTaken(message) from None
+    return made
+
+
 class Server(socketserver.ThreadingTCPServer):
     """Listens at once; answers from `start` until `stop`."""
 
@@ -91,8 +105,8 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = QUEUE
 
-    def __init__(self, port: int, handler: Handler, *, name: str, context: ssl.SSLContext | None = None, host: str = HOST) -> None:
-        """Raise PortTaken when the port cannot be had. Port 0 takes any that is free; `name` says in threads and errors who it is."""
+    def __init__(self, port: int | socket.socket, handler: Handler, *, name: str, context: ssl.SSLContext | None = None) -> None:
+        """Take a port (0: any that is free; raises PortTaken) or a socket from `hold`. `name` says in threads and errors who it is."""
         self.handler = handler
         self.context = context
         self._name = name
@@ -100,15 +114,15 @@ class Server(socketserver.ThreadingTCPServer):
         self._idle = threading.Condition()
         self._to_reset: set[int] = set()
         self._thread: threading.Thread | None = None
-        try:
-            super().__init__((host, port), _Connection)
-        except OSError as error:
-            message = f"Port {port} ({name}) cannot be used ({error.strerror}); stop what listens there or choose another port."
-            raise PortTaken(message) from None
+        held = hold(port, name) if isinstance(port, int) else port
+        super().__init__(held.getsockname(), _Connection, bind_and_activate=False)
+        self.socket.close()
+        self.socket = held
+        self.server_activate()
 
     @property
     def port(self) -> int:
-        return int(self.server_address[1])
+        return int(self.socket.getsockname()[1])
 
     def start(self) -> None:
         """Answer from now on, on threads of its own."""

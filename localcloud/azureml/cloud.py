@@ -2,15 +2,18 @@
 The emulator itself: every resource type, one table of routes, one lock, and a clock that somebody else moves.
 
 `handle` answers a request and changes only what was asked; `advance` lets happen what is due. Neither sleeps. Whoever carries
-requests here (a socket, a test) and whoever calls `advance` (a thread, a test) are not this module's business.
+requests here (a socket, a test) and whoever calls `advance` (a thread, a test) are not this module's business. What a request or
+an advance changed is durable before its answer leaves; only then are its events published.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.azureml import events, processes
@@ -19,27 +22,38 @@ from localcloud.azureml.computes import Computes
 from localcloud.azureml.control import Control
 from localcloud.azureml.datastores import Datastores
 from localcloud.azureml.deployments import Deployments
+from localcloud.azureml.dials import Dial, Dials
 from localcloud.azureml.endpoints import Endpoints
 from localcloud.azureml.events import Announcer
-from localcloud.azureml.faults import Faults
-from localcloud.azureml.jobs import Identical, Jobs
+from localcloud.azureml.ground import Ground
+from localcloud.azureml.jobs import Jobs
 from localcloud.azureml.mlflow import Mlflow
 from localcloud.azureml.models import Models
 from localcloud.azureml.monitor import Meter, Monitor
 from localcloud.azureml.operations import Operations
+from localcloud.azureml.records import Deployment
 from localcloud.azureml.registry import Registry
 from localcloud.azureml.routes import Route, Table
 from localcloud.azureml.run_history import RunHistory
 from localcloud.azureml.scoring import Scoring
+from localcloud.azureml.store import Memory, Shelf, Store
 from localcloud.azureml.tokens import Tokens
+from localcloud.azureml.traffic import Traffic
 from localcloud.azureml.wire import Refused, Request, Response
 from localcloud.azureml.workspace import Workspace
+from localcloud.chance import Chance
+from localcloud.faults import Fault, Faults
+from localcloud.switches import Switches
+from localcloud.web import Ending
 
 if TYPE_CHECKING:
     from localcloud.azureml.datastores import Storage
     from localcloud.azureml.site import Site
 
 TICK_SECONDS = 0.05  # how often conditions are looked at; nothing is decided by it
+OWN = "/_localcloud/"  # what Azure does not have: neither counted, nor recorded, nor spoiled
+BEFORE = ("throttled", "error_before", "connection_reset")
+AFTER = ("error_after", "lost_reply", "slow_reply")
 LOG = logging.getLogger(__name__)
 
 
@@ -49,87 +63,191 @@ class Room(Protocol):
     def routes(self) -> list[Route]: ...
 
 
+class Neighbour(Protocol):
+    """A core beside this one that the same hand moves: event delivery, say."""
+
+    def advance(self) -> None: ...
+    def forget(self) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What may be chosen when the cloud is built."""
 
     trainer: Sequence[str] = processes.TRAINER  # command that starts a child; `train` or `serve` and their arguments follow
-    nodes_max: int = 1  # jobs that the cluster runs at once
+    nodes_max: int = 1  # jobs that the first cluster runs at once
     metric_grain_seconds: int = 60  # Azure's own grain
-    identical_job_put: Identical = "refused"  # the harsher of two answers; which one Azure gives is not known
+    switches: Switches = field(default_factory=Switches)
+    dials: Mapping[str, Dial] = field(default_factory=dict)
+    plan: Mapping[str, Any] | None = None  # of faults; None: nothing goes wrong until somebody asks for it
+    faults: Faults = field(default_factory=Faults)  # shared with the neighbours
+    chance: Chance = field(default_factory=Chance)
+    store: Store = field(default_factory=Memory)
     publish: events.Publish = events.silence
     delivered: Callable[[], dict[str, Any]] = dict  # what became of the published events
-    record: Callable[[Request, Response], None] | None = None  # None: exchanges are not recorded
+    traffic: Traffic = field(default_factory=Traffic)
+    neighbours: Sequence[Neighbour] = ()
 
 
 class Cloud:
     """One local Azure ML workspace, its registry and its identity."""
 
     def __init__(self, site: Site, storage: Storage, token_key: str, options: Options | None = None) -> None:
-        options = options or Options()
+        self._options = options = options or Options()
         self.site = site
         self.lock = threading.RLock()
-        self.requests = 0
-        self._record = options.record
+        self.requests: Counter[str] = Counter()  # by method
+        self.traffic = options.traffic
+        self.faults = options.faults
+        self.faults.told = self._hit
+        self._hits = threading.local()
         self._stopping = threading.Event()
         self._ticker: threading.Thread | None = None
-        announcer = Announcer(site.workspace_id, options.publish)
-        faults, begun, registry = Faults(), Operations(site), Registry(site)
-        clusters, datastores = Computes(site, begun, options.nodes_max), Datastores(site, storage)
-        meter = Meter(options.metric_grain_seconds, site.clock)
+        self._plan_faults()
+        self.ground = Ground(
+            site=site,
+            store=options.store,
+            faults=self.faults,
+            dials=Dials(options.dials),
+            chance=options.chance,
+            switches=options.switches,
+        )
         self.tokens = Tokens(site, token_key)
-        self.computes = clusters
+        self.table = Table(route for room in self._rooms(storage) for route in room.routes())
+
+    def _rooms(self, storage: Storage) -> list[Room]:
+        ground, site, options = self.ground, self.site, self._options
+        self.announcer = Announcer(ground, options.publish)
+        self.operations, self.meter = Operations(ground), Meter(ground, options.metric_grain_seconds)
+        registry, datastores = Registry(site), Datastores(site, storage)
+        self.computes = Computes(ground, self.operations, options.nodes_max)
         self.jobs = Jobs(
-            site,
+            ground,
             registry=registry,
-            clusters=clusters,
+            clusters=self.computes,
             datastores=datastores,
-            operations=begun,
-            announcer=announcer,
-            faults=faults,
+            operations=self.operations,
+            announcer=self.announcer,
             trainer=options.trainer,
-            identical_job_put=options.identical_job_put,
         )
-        models = Models(site, self.jobs)
-        self.endpoints = Endpoints(site, begun)
+        self.models = Models(ground, self.jobs, self.announcer)
+        shelf = Shelf(ground.store, "deployment", Deployment)
+        self.endpoints = Endpoints(ground, operations=self.operations, deployments=shelf, announcer=self.announcer, tokens=self.tokens)
         self.deployments = Deployments(
-            site,
+            ground,
+            shelf=shelf,
             endpoints=self.endpoints,
-            models=models,
-            operations=begun,
-            faults=faults,
-            meter=meter,
+            models=self.models,
+            operations=self.operations,
+            announcer=self.announcer,
+            meter=self.meter,
             trainer=options.trainer,
         )
-        control = Control(
-            jobs=self.jobs,
-            models=models,
-            endpoints=self.endpoints,
-            meter=meter,
-            announcer=announcer,
-            faults=faults,
-            delivered=options.delivered,
-            requests=lambda: self.requests,
+        scoring = Scoring(
+            ground, endpoints=self.endpoints, deployments=self.deployments, meter=self.meter, tokens=self.tokens, lock=self.lock
         )
-        scoring = Scoring(self.endpoints, meter, self.tokens, self.lock)
-        rooms: list[Room] = [control, self.tokens, Workspace(site), clusters, datastores, registry, begun, scoring]
-        rooms += [self.jobs, RunHistory(site, self.jobs), Mlflow(site, self.jobs), models]
-        rooms += [self.endpoints, self.deployments, Monitor(site, meter)]
-        self.table = Table(route for room in rooms for route in room.routes())
+        rooms: list[Room] = [self._control(), self.tokens, Workspace(site), self.computes, datastores, registry, self.operations, scoring]
+        rooms += [self.jobs, RunHistory(site, self.jobs), Mlflow(site, self.jobs), self.models]
+        return [*rooms, self.endpoints, self.deployments, Monitor(ground, self.meter)]
+
+    def _control(self) -> Control:
+        return Control(
+            self.ground,
+            jobs=self.jobs,
+            models=self.models,
+            endpoints=self.endpoints,
+            movable={
+                "jobs": self.jobs,
+                "endpoints": self.endpoints,
+                "deployments": self.deployments,
+                "computes": self.computes,
+            },
+            meter=self.meter,
+            announcer=self.announcer,
+            traffic=self.traffic,
+            delivered=self._options.delivered,
+            requests=lambda: self.requests,
+            settle=self.settle,
+            reset=self.reset,
+        )
+
+    # ---------------------------------------------------------------------------------------------------------- requests
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
+        if request.path.startswith(OWN):
+            return self._tried(request)
+        kinds: list[str] = []
+        self._hits.kinds = kinds
         try:
-            response = self._answer(request)
+            response = self._spoiled(request)
+        finally:
+            self._hits.kinds = None
+        self.traffic.exchange(request, response, kinds)
+        return response
+
+    def _spoiled(self, request: Request) -> Response:
+        """Answer as the plan of faults says: not at all, not done, or done and not told."""
+        with self.lock:
+            self.requests[request.method] += 1
+        about = {"method": request.method, "path": request.path, "api_version": request.query.get("api-version", "")}
+        before = self.faults.take_any(BEFORE, **about)
+        if before is not None:
+            return self._in_place_of(before)
+        response = self._tried(request)
+        after = self.faults.take_any(AFTER, **about)
+        if after is None:
+            return response
+        if after.kind == "lost_reply":
+            return replace(response, ending=Ending.LOST)
+        if after.kind == "slow_reply":
+            return replace(response, after_seconds=response.after_seconds + float(after["seconds"]))
+        return self._in_place_of(after)
+
+    def _in_place_of(self, fault: Fault) -> Response:
+        if fault.kind == "connection_reset":
+            return Response(status=0, ending=Ending.RESET)
+        status = 429 if fault.kind == "throttled" else int(fault["status"])
+        code = {429: "TooManyRequests", 503: "ServiceUnavailable", 403: "AuthorizationFailed"}.get(status, "InternalServerError")
+        refused = self._refusal(Refused(status, code, f"The local cloud was told to answer {status} here (fault {fault.id})."))
+        pause = fault["retry_after"]
+        return refused if pause is None else replace(refused, headers={**refused.headers, "Retry-After": f"{pause:g}"})
+
+    def _tried(self, request: Request) -> Response:
+        try:
+            return self._answer(request)
         except Refused as refused:
-            response = self._refusal(refused)
+            return self._refusal(refused)
         except Exception as error:
             LOG.exception("%s %s broke the local cloud", request.method, request.path)
             message = f"The local cloud broke at {request.method} {request.path} ({type(error).__name__}); its log says where."
-            response = self._refusal(Refused(500, "InternalServerError", message))
-        if self._record:
-            self._record(request, response)
-        return response
+            return self._refusal(Refused(500, "InternalServerError", message))
+
+    def _answer(self, request: Request) -> Response:
+        route, call = self.table.find(request)
+        if route.signed:
+            self.tokens.check_management(request)
+        self.site.check_workspace(call.names)
+        if not route.locked:
+            return route.handler(call)
+        with self.lock:
+            try:
+                return route.handler(call)
+            finally:
+                self._commit()
+
+    def _refusal(self, refused: Refused) -> Response:
+        return refused.response(location=self.site.location, at=sites.stamp(self.site.clock()))
+
+    def _hit(self, fault: Fault, about: Mapping[str, str]) -> None:
+        """A fault hit: it is shown with the exchange that it hit, else on a line of its own."""
+        kinds = getattr(self._hits, "kinds", None)
+        if kinds is not None:
+            kinds.append(fault.kind)
+        else:
+            self.traffic.fault(fault, about)
+
+    # -------------------------------------------------------------------------------------------------------------- life
 
     def advance(self) -> None:
         """Let everything happen that is due now."""
@@ -138,6 +256,37 @@ class Cloud:
             self.jobs.advance()
             self.deployments.advance()
             self.endpoints.advance()
+            self._commit()
+        for neighbour in self._options.neighbours:
+            neighbour.advance()
+
+    def settle(self, wait_seconds: float) -> bool:
+        """Advance until nothing changes any more; wait so many real seconds for children. Say whether all is quiet."""
+        last = time.monotonic() + wait_seconds
+        while True:
+            before = self._fingerprint()
+            self.advance()
+            if self._fingerprint() != before:
+                continue
+            if not (self.jobs.busy or self.deployments.busy):
+                return True
+            if time.monotonic() >= last:
+                return False
+            time.sleep(TICK_SECONDS / 5)
+
+    def reset(self) -> None:
+        """Forget every resource, event, number and fault; what was planned at the start is planned again."""
+        with self.lock:
+            self.jobs.clear()
+            self.deployments.clear()
+            self._options.store.clear()
+            for room in (self.models.all, self.endpoints.all, self.operations.all, self.meter, self.announcer, self.computes):
+                room.clear()
+            self._options.store.commit()
+            self.faults.clear()
+            self._plan_faults()
+        for neighbour in self._options.neighbours:
+            neighbour.forget()
 
     def start(self) -> None:
         """Call `advance` from a thread until `close`."""
@@ -145,29 +294,32 @@ class Cloud:
         self._ticker.start()
 
     def close(self) -> None:
-        """Stop the clock and kill every child."""
+        """Stop the clock, kill every child, and leave the store as it is."""
         self._stopping.set()
         if self._ticker:
             self._ticker.join(timeout=10)
         with self.lock:
             self.jobs.close()
             self.deployments.close()
+            self._options.store.close()
+        self.traffic.close()
 
-    def _answer(self, request: Request) -> Response:
-        if not request.path.startswith("/_localcloud/"):
-            with self.lock:
-                self.requests += 1
-        route, call = self.table.find(request)
-        if route.signed:
-            self.tokens.check_management(request)
-        self.site.check_workspace(call.names)
-        if not route.locked:
-            return route.handler(call)
+    def _plan_faults(self) -> None:
+        if self._options.plan is not None:
+            self.faults.add(self._options.plan)
+
+    def _commit(self) -> None:
+        """Make durable, then tell; a kill in between tells again at the next start."""
+        self._options.store.commit()
+        self.announcer.flush()
+        self._options.store.commit()
+
+    def _fingerprint(self) -> object:
         with self.lock:
-            return route.handler(call)
-
-    def _refusal(self, refused: Refused) -> Response:
-        return refused.response(location=self.site.location, at=sites.stamp(self.site.clock()))
+            jobs = [(job.name, job.status, [step.status for step in job.steps]) for job in self.jobs.all.values()]
+            endpoints = [(one.name, one.state) for one in self.endpoints.all.values()]
+            computes = [(one.name, one.state) for one in self.computes.all.values()]
+            return jobs, endpoints, computes, [(one.key, one.state) for one in self.deployments.all.values()]
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):

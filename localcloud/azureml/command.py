@@ -8,8 +8,15 @@ import argparse
 import logging
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from localcloud.chance import Chance
+from localcloud.clocks import ManualClock, system
+
+if TYPE_CHECKING:
+    from localcloud.azureml.cloud import Options
 
 # Azurite's account and key are public and the same everywhere (Azurite's README).
 AZURITE = (
@@ -18,6 +25,7 @@ AZURITE = (
     "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
 )
 DATASETS = "datasets"  # the container whose new blobs are events
+WRONG_OPTION_EXIT = 2
 LOG = logging.getLogger("localcloud.azureml")
 
 
@@ -36,21 +44,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
     parser.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
     parser.add_argument("--nodes", type=int, default=1, help="jobs that the cluster runs at once")
-    parser.add_argument("--identical-job-put", choices=("ok", "refused"), default="refused", help="answer to the same job again")
-    parser.add_argument("--traffic", type=Path, help="append every exchange to this file, as JSON lines")
+    parser.add_argument("--switch", action="append", default=[], metavar="NAME=SIDE", help="how to play what is not known of Azure")
+    parser.add_argument("--dial", action="append", default=[], metavar="KIND=POSITION", help="at-once, by-hand or seconds for each move")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON plan of what shall go wrong")
+    parser.add_argument(
+        "--clock", choices=("system", "manual"), default="system", help="manual: time moves by POST /_localcloud/clock only"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="make every draw repeatable: ids, keys, chances of faults")
+    parser.add_argument("--forget", action="store_true", help="keep jobs, models and endpoints in memory only")
+    parser.add_argument("--traffic", type=Path, metavar="FILE", help="append every exchange to this file, as JSON lines")
     parser.add_argument("--trainer", help="command that trains and serves (default: the trainer of the local cloud)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C."""
-    from localcloud import certificates
-    from localcloud.azureml import environment, processes, server, tokens
-    from localcloud.azureml.cloud import Cloud, Options
+    """Serve until SIGTERM or Ctrl-C. 0: stopped on request, 2: an option that means nothing, 4: the port is taken."""
+    from localcloud import certificates, web
+    from localcloud.azureml import environment, server, tokens
+    from localcloud.azureml.cloud import Cloud
     from localcloud.azureml.datastores import BlobStorage
     from localcloud.azureml.site import Site
-    from localcloud.azureml.traffic import Recorder
     from localcloud.eventgrid import blobs as eventgrid_blobs
     from localcloud.eventgrid import service
+    from localcloud.faults import Faults
 
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -60,33 +75,68 @@ def run(args: argparse.Namespace) -> int:
         args.env.unlink(missing_ok=True)  # of an earlier start: its appearance says that this one is ready
     data = args.data.resolve()
     files = certificates.ensure(data)
-    listener = server.listen(args.port)
-    base = f"https://localhost:{listener.getsockname()[1]}"
-    site = _with_datastores(Site(folder=data / "azureml", base=base, world=world), args.datastore)
+    clock = ManualClock() if args.clock == "manual" else system
+    faults, chance = Faults(Chance(args.seed)), Chance(args.seed)
+    post = service.Service(
+        data / "events",
+        storage=args.storage,
+        container=DATASETS,
+        clock=clock,
+        chance=Chance(args.seed),
+        faults=faults,
+        pace=args.pace,
+        blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
+    )
     subscriptions = _subscriptions(args.subscriptions) if args.events else []
-    blobs = eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag)
-    post = service.Service(data / "events", storage=args.storage, container=DATASETS, pace=args.pace, blobs=blobs)
-    options = Options(
+    try:
+        options = replace(_options(args, data, chance), faults=faults, publish=post.publish, delivered=post.stats, neighbours=(post,))
+        held = web.hold(args.port, "Azure ML")
+    except (ValueError, OSError) as error:
+        LOG.error("%s", error)
+        return WRONG_OPTION_EXIT
+    except web.PortTaken as error:
+        LOG.error("%s", error)
+        return web.PORT_BUSY_EXIT
+    base = f"https://localhost:{held.getsockname()[1]}"
+    site = _with_datastores(Site(folder=data / "azureml", base=base, clock=clock, world=world), args.datastore)
+    cloud = Cloud(site, BlobStorage(args.storage), tokens.signing_key(data), options)
+    listener = server.listen(held, cloud, certificate=files.certificate, key=files.key)
+
+    def ready() -> None:
+        if args.events:
+            post.start(subscriptions)
+        if args.env:
+            environment.write(args.env, site, files.bundle)
+        LOG.info("Azure ML of the local cloud answers at %s, process %s", base, os.getpid())
+
+    server.serve(cloud, listener, ready=ready, stopped=post.stop, ticking=args.clock == "system")
+    LOG.info("Azure ML of the local cloud has stopped; no child process is left.")
+    return 0
+
+
+def _options(args: argparse.Namespace, data: Path, chance: Chance) -> Options:
+    """Return what the command line chose; raise ValueError with a sentence where it means nothing."""
+    from localcloud import switches
+    from localcloud.azureml import dials, processes
+    from localcloud.azureml.cloud import Options
+    from localcloud.azureml.store import FILE, Memory, SqliteStore
+    from localcloud.azureml.traffic import Traffic
+    from localcloud.faults import Faults
+
+    plan = json.loads(args.faults.read_text(encoding="utf-8")) if args.faults else None
+    if plan is not None:
+        Faults().add(plan)
+    return Options(
         trainer=tuple(shlex.split(args.trainer)) if args.trainer else processes.TRAINER,
         nodes_max=args.nodes,
         metric_grain_seconds=args.metric_grain,
-        identical_job_put=args.identical_job_put,
-        publish=post.publish,
-        delivered=post.stats,
-        record=Recorder(args.traffic) if args.traffic else None,
+        switches=switches.chosen(args.switch),
+        dials=dials.read(args.dial),
+        plan=plan,
+        chance=chance,
+        store=Memory() if args.forget else SqliteStore(data / "azureml" / FILE),
+        traffic=Traffic(args.traffic),
     )
-    cloud = Cloud(site, BlobStorage(args.storage), tokens.signing_key(data), options)
-    if args.events:
-        post.start(subscriptions)
-    LOG.info("Azure ML of the local cloud answers at %s, process %s", base, os.getpid())
-
-    def ready() -> None:
-        if args.env:
-            environment.write(args.env, site, files.bundle)
-
-    server.serve(cloud, listener, certificate=files.certificate, key=files.key, ready=ready, stopped=post.stop)
-    LOG.info("Azure ML of the local cloud has stopped; no child process is left.")
-    return 0
 
 
 def _world(given: str) -> Any:
@@ -99,8 +149,6 @@ def _world(given: str) -> Any:
 
 
 def _with_datastores(site: Any, given: list[str]) -> Any:
-    from dataclasses import replace
-
     stores = dict(site.datastores)
     for text in given:
         name, equals, container = text.partition("=")

@@ -5,17 +5,18 @@ Clusters of this workspace: one GPU cluster is there from the start, others are 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
+from localcloud.azureml.records import Cluster
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
 
 if TYPE_CHECKING:
-    from localcloud.azureml.operations import Operation, Operations
-    from localcloud.azureml.site import Site
+    from localcloud.azureml.ground import Ground
+    from localcloud.azureml.operations import Operations
     from localcloud.azureml.sizes import Size
 
 SERVERLESS = "serverless"  # the word for compute without a cluster
@@ -39,65 +40,81 @@ _CLUSTER = frozenset({
 _SCALE = frozenset({"minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown"})
 
 
-@dataclass(kw_only=True)
-class Cluster:
-    """One cluster of virtual machines."""
-
-    name: str
-    size: Size
-    priority: str
-    nodes_min: int
-    nodes_max: int
-    idle: str  # ISO duration before a node is given back
-    tags: dict[str, str]
-    description: str
-    identity: Json | None
-    created: datetime
-    modified: datetime
-    state: str = "Succeeded"
-    operation: Operation | None = None  # None: nothing was asked since the start
-
-
 class Computes:
     """All clusters, and the sizes of the region."""
 
-    def __init__(self, site: Site, operations: Operations, nodes_max: int = 1) -> None:
-        self.site = site
+    def __init__(self, ground: Ground, operations: Operations, nodes_max: int = 1) -> None:
+        self.ground = ground
+        self.site = ground.site
+        self.all = Shelf(ground.store, "compute", Cluster)
         self._operations = operations
-        now, size = site.clock(), site.world.size(site.world.cluster_size)
-        assert size is not None, f"this world does not have its cluster's size {site.world.cluster_size}"
+        self._nodes_max = nodes_max
+        if not len(self.all):
+            self._make_first()
+
+    def _make_first(self) -> None:
+        world, now = self.site.world, self.ground.now()
+        size = world.size(world.cluster_size)
+        assert size is not None, f"this world does not have its cluster's size {world.cluster_size}"
         first = Cluster(
-            name=FIRST, size=size, priority="Dedicated", nodes_min=0, nodes_max=nodes_max, idle="PT120S",
+            name=FIRST, size=size, priority="Dedicated", nodes_min=0, nodes_max=self._nodes_max, idle="PT120S",
             tags={}, description="", identity=None, created=now, modified=now,
         )  # fmt: skip
-        self.all: dict[str, Cluster] = {FIRST: first}
+        self.all.save(FIRST, first)
+
+    def clear(self) -> None:
+        """Forget every cluster but the first one, which is as it was."""
+        self.all.clear()
+        self._make_first()
 
     def routes(self) -> list[Route]:
         locations = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
         return [
-            Route(method="GET", path=WORKSPACE + "/computes", handler=self._list),
-            Route(method="GET", path=WORKSPACE + "/computes/{name}", handler=self._get),
-            Route(method="PUT", path=WORKSPACE + "/computes/{name}", handler=self._put),
-            Route(method="DELETE", path=WORKSPACE + "/computes/{name}", handler=self._delete),
-            Route(method="GET", path=locations + "/vmSizes", handler=self._sizes),
+            Route(method="GET", path=WORKSPACE + "/computes", handler=self._list, does="list the clusters"),
+            Route(method="GET", path=WORKSPACE + "/computes/{name}", handler=self._get, does="one cluster"),
+            Route(
+                method="PUT",
+                path=WORKSPACE + "/computes/{name}",
+                handler=self._put,
+                does="make or change a cluster",
+                differs="AmlCompute only; no machine is real, no quota is counted",
+            ),
+            Route(method="DELETE", path=WORKSPACE + "/computes/{name}", handler=self._delete, does="delete a cluster"),
+            Route(method="GET", path=locations + "/vmSizes", handler=self._sizes, does="the sizes of a region"),
         ]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The clusters that a job may name."""
-        return tuple(name for name, one in self.all.items() if one.state != "Deleting")
+        return tuple(one.name for one in self.all.values() if one.state != "Deleting")
 
     def advance(self) -> None:
-        """Bring what is being made, changed or deleted to its end."""
-        for cluster in list(self.all.values()):
-            if cluster.state not in CHANGING:
+        """Bring what may move to its end."""
+        now = self.ground.now()
+        for cluster in self.all.values():
+            if cluster.state not in CHANGING or cluster.due is None or cluster.due > now:
                 continue
             if cluster.state == "Deleting":
-                del self.all[cluster.name]
+                self.all.remove(cluster.name)
             else:
+                lifecycle.check(lifecycle.COMPUTE, cluster.name, cluster.state, "Succeeded")
                 cluster.state = "Succeeded"
+                self.all.save(cluster.name, cluster)
             if cluster.operation:
                 self._operations.succeed(cluster.operation)
+
+    def permit(self, name: str) -> None:
+        """Let the cluster make its next move now: the hand of the dial `by-hand`."""
+        cluster = self._find(name)
+        cluster.due = self.ground.now()
+        self.all.save(name, cluster)
+
+    def turned(self) -> None:
+        """The dial has another position: what is under way moves by it."""
+        for cluster in self.all.values():
+            if cluster.state in CHANGING:
+                cluster.due = self.ground.dials.due("computes", self.ground.now())
+                self.all.save(cluster.name, cluster)
 
     def _list(self, call: Call) -> Response:  # noqa: ARG002
         return answer({"value": [self._body(cluster) for cluster in self.all.values()]})
@@ -106,20 +123,23 @@ class Computes:
         return answer(self._body(self._find(call["name"])))
 
     def _find(self, name: str) -> Cluster:
-        if name not in self.all:
-            message = f"The compute '{name}' was not found; the local cloud has {', '.join(self.all) or 'none'}."
+        cluster = self.all.get(name)
+        if cluster is None:
+            message = f"The compute '{name}' was not found; the local cloud has {', '.join(self.all.all) or 'none'}."
             raise Refused(404, "ResourceNotFound", message)
-        return self.all[name]
+        return cluster
 
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()
         old = self.all.get(name)
         if old is not None and old.state in CHANGING:
-            raise Refused(409, "Conflict", f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.")
+            raise Refused(
+                int(self.ground.switches.conflict_status),
+                "Conflict",
+                f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.",
+            )
         cluster = self._checked(name, body, old)
-        cluster.state = "Updating" if old else "Creating"
-        cluster.operation = self._operations.begin("", "InProgress", call.request.query["api-version"], family="compute")
-        self.all[name] = cluster
+        self._begin(cluster, "Updating" if old else "Creating", call)
         headers = self._operations.headers(cluster.operation, f"{self.site.workspace_id}/computes/{name}")
         return answer(self._body(cluster), 200 if old else 201, headers)
 
@@ -134,10 +154,16 @@ class Computes:
         if action == "Detach":
             raise Refused(400, "BadRequest", f"The compute '{cluster.name}' was made here and cannot be detached; delete it.")
         if cluster.state != "Deleting":
-            cluster.state = "Deleting"
-            cluster.operation = self._operations.begin("", "InProgress", call.request.query["api-version"], family="compute")
+            self._begin(cluster, "Deleting", call)
         assert cluster.operation is not None
         return Response(status=202, headers=self._operations.headers(cluster.operation))
+
+    def _begin(self, cluster: Cluster, state: str, call: Call) -> None:
+        cluster.state = state
+        cluster.due = self.ground.dials.due("computes", self.ground.now())
+        version = call.request.query["api-version"]
+        cluster.operation = self._operations.begin("", "InProgress", version, name=cluster.name, family="compute")
+        self.all.save(cluster.name, cluster)
 
     def _checked(self, name: str, body: Json, old: Cluster | None) -> Cluster:
         """Return the cluster that the body asks for; what Azure has not is refused with a sentence."""
@@ -153,7 +179,7 @@ class Computes:
         known_only(asked, _CLUSTER, "A cluster")
         scale = mapping(asked, "scaleSettings", "A cluster")
         known_only(scale, _SCALE, "A cluster's scaleSettings")
-        now = self.site.clock()
+        now = self.ground.now()
         return Cluster(
             name=name,
             size=self._size(asked.get("vmSize"), old),

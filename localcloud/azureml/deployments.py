@@ -9,21 +9,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.azureml.endpoints import CHANGING, NAME, PATH, RESOURCE, Endpoint
-from localcloud.azureml.models import Model
-from localcloud.azureml.operations import Operation
+from localcloud.azureml import lifecycle
+from localcloud.azureml.endpoints import CHANGING, NAME, PATH, RESOURCE
 from localcloud.azureml.processes import Child
+from localcloud.azureml.records import Deployment, Endpoint, Model
 from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.endpoints import Endpoints
-    from localcloud.azureml.faults import Faults
+    from localcloud.azureml.events import Announcer
+    from localcloud.azureml.ground import Ground
     from localcloud.azureml.models import Models
     from localcloud.azureml.monitor import Meter
     from localcloud.azureml.operations import Operations
@@ -39,131 +39,139 @@ FIELDS = frozenset({
 })  # fmt: skip
 _PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "period": "PT10S", "initialDelay": "PT10S"}
 _REQUESTS = {"maxQueueWait": "PT0S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
+LOG_LINES = 500  # when the question names no number
+FAULTS = ("deployment_failed", "deployment_failed_silently")
 _ONE = PATH + "/deployments/{deployment}"
 
 
-@dataclass(kw_only=True)
-class Deployment:
-    """One deployment, its model and its child."""
-
-    name: str
-    model: Model
-    properties: Json  # with the defaults that Azure fills in
-    tags: dict[str, str]
-    capacity: int
-    created: datetime
-    modified: datetime
-    operation: Operation
-    folder: Path
-    state: str = "Creating"
-    fault: str | None = None  # a test wants it to fail with these words
-    child: Child | None = None  # None: not started yet
-    port: int | None = None  # None: nothing listens
-    starts: int = 0
-
-    def delete(self, operation: Operation, operations: Operations) -> None:
-        """Begin to delete it: the child dies now, the name is free when it is gone."""
-        if self.operation.ended is None:
-            operations.cancel(self.operation, f"The deployment {self.name} was deleted.")
-        self.state, self.operation, self.port = "Deleting", operation, None
-        if self.child:
-            self.child.kill()
-
-
 class Deployments:
-    """The deployments of all endpoints; each is kept in its endpoint."""
+    """The deployments of all endpoints."""
 
     def __init__(
         self,
-        site: Site,
+        ground: Ground,
         *,
+        shelf: Shelf[Deployment],
         endpoints: Endpoints,
         models: Models,
         operations: Operations,
-        faults: Faults,
+        announcer: Announcer,
         meter: Meter,
         trainer: Sequence[str],
     ) -> None:
-        self.site = site
+        self.ground = ground
+        self.site = ground.site
+        self.all = shelf
         self._endpoints = endpoints
         self._models = models
         self._operations = operations
-        self._faults = faults
+        self._announcer = announcer
         self._meter = meter
         self._trainer = tuple(trainer)
-        self._born = 0  # so that no two children ever share a folder
+        self._children: dict[str, Child] = {}  # by key of the deployment
+        self._ports: dict[str, int] = {}  # by key; none: nothing listens
         self._replaced: list[Child] = []  # killed by an update, until they are gone
+        endpoints.delete_deployment = self._begin_delete
 
     # ---------------------------------------------------------------------------------------------------------- requests
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=PATH + "/deployments", handler=self._list),
-            Route(method="GET", path=_ONE, handler=self._get),
-            Route(method="PUT", path=_ONE, handler=self._put),
-            Route(method="DELETE", path=_ONE, handler=self._delete),
-            Route(method="POST", path=_ONE + "/getLogs", handler=self._logs),
+            Route(method="GET", path=PATH + "/deployments", handler=self._list, does="list the deployments of an endpoint"),
+            Route(method="GET", path=_ONE, handler=self._get, does="one deployment"),
+            Route(
+                method="PUT",
+                path=_ONE,
+                handler=self._put,
+                does="create or update a deployment of a registered model",
+                differs="MLflow models without code or environment; ready in seconds, in Azure in 7 to 18 minutes",
+            ),
+            Route(method="PATCH", path=_ONE, handler=self._patch, does="change tags or instance count of a deployment"),
+            Route(method="DELETE", path=_ONE, handler=self._delete, does="delete a deployment without traffic"),
+            Route(method="POST", path=_ONE + "/getLogs", handler=self._logs, does="the last lines of a deployment's log"),
+            Route(method="GET", path=_ONE + "/skus", handler=self._skus, does="how far a deployment can be scaled"),
         ]
 
-    def arm_id(self, endpoint: Endpoint, name: str) -> str:
-        return f"{self._endpoints.arm_id(endpoint)}/deployments/{name}"
+    def arm_id(self, deployment: Deployment) -> str:
+        return f"{self._endpoints.arm_id(deployment.endpoint)}/deployments/{deployment.name}"
+
+    def child(self, deployment: Deployment) -> Child | None:
+        """Return the process that serves a deployment; None: it has none now."""
+        return self._children.get(deployment.key)
+
+    def port(self, deployment: Deployment) -> int | None:
+        """Return where the deployment's child listens; None: it does not."""
+        return self._ports.get(deployment.key)
 
     def _list(self, call: Call) -> Response:
         endpoint = self._endpoints.find(call["endpoint"])
-        return answer({"value": [self._body(endpoint, one) for one in endpoint.deployments.values()]})
+        return answer({"value": [self._body(one) for one in self._endpoints.deployments_of(endpoint.name).values()]})
 
     def _get(self, call: Call) -> Response:
-        return answer(self._body(*self._find(call)))
+        return answer(self._body(self._find(call)))
 
-    def _find(self, call: Call) -> tuple[Endpoint, Deployment]:
+    def _find(self, call: Call) -> Deployment:
         endpoint = self._endpoints.find(call["endpoint"])
-        deployment = endpoint.deployments.get(call["deployment"])
+        deployment = self.all.get(f"{endpoint.name}/{call['deployment']}")
         if deployment is None:
             message = f"The deployment {call['deployment']} of endpoint {endpoint.name} was not found."
             raise Refused(404, "ResourceNotFound", message)
-        return endpoint, deployment
+        return deployment
 
     def _put(self, call: Call) -> Response:
         endpoint, name, body = self._endpoints.find(call["endpoint"]), call["deployment"], call.request.json()
         asked = _check(name, body, self.site)
-        old = endpoint.deployments.get(name)
+        old = self.all.get(f"{endpoint.name}/{name}")
         self._check_moment(endpoint, name, old)
         model = self._model(asked)
-        refusal = self._faults.take("deployments", "refuse_next")
-        if refusal is not None:
-            raise Refused(400, "BadRequest", f"(InferencingClientCreateDeploymentFailed) {refusal}")
-        now = self.site.clock()
-        self._born += 1
+        self._check_room(endpoint, name, asked)
+        now = self.ground.now()
         fresh = Deployment(
+            endpoint=endpoint.name,
             name=name,
-            model=model,
+            model=model.key,
             properties=_with_defaults(asked),
             tags=text_map(body, "tags", "A deployment"),
             capacity=int(mapping(body, "sku", "A deployment")["capacity"]),
             created=old.created if old else now,
             modified=now,
-            operation=self._operations.begin("odidp", "Updating", call.request.query["api-version"]),
-            folder=self.site.folder / "deployments" / f"{endpoint.name}-{name}-{self._born}",
+            operation=self._operations.begin("odidp", "Updating", call.request.query["api-version"], name=name),
+            folder=f"{endpoint.name}-{name}-{self.ground.chance.token(6)}",
+            due=self.ground.dials.due("deployments", now),
             state="Updating" if old else "Creating",
-            fault=self._faults.take("deployments", "fail_next"),
+            planned=self.ground.plan(FAULTS, endpoint=endpoint.name, deployment=name),
         )
-        if old is not None and old.state == "Succeeded" and old.model is model and old.child:
-            fresh.child, fresh.port, fresh.folder, fresh.starts = old.child, old.port, old.folder, old.starts
-        elif old is not None and old.child:  # deliberate difference: Azure serves the old model until the new one is ready
-            old.child.kill()
-            self._replaced.append(old.child)
-        endpoint.deployments[name] = fresh
-        headers = self._operations.headers(fresh.operation, self.arm_id(endpoint, name))
-        return answer(self._body(endpoint, fresh), 200 if old else 201, headers)
+        if old is not None:
+            self._take_over(old, fresh)
+        self.all.save(fresh.key, fresh)
+        self._announcer.resource_accepted(self.arm_id(fresh))
+        return answer(self._body(fresh), 200 if old else 201, self._operations.headers(fresh.operation, self.arm_id(fresh)))
+
+    def _take_over(self, old: Deployment, fresh: Deployment) -> None:
+        """The same model keeps its container; another one gets a new one (Azure serves the old model until then)."""
+        if old.state == "Succeeded" and old.model == fresh.model and old.key in self._children:
+            fresh.folder, fresh.starts = old.folder, old.starts
+        elif old.key in self._children:
+            child = self._children.pop(old.key)
+            self._ports.pop(old.key, None)
+            child.kill()
+            self._replaced.append(child)
+
+    def _check_room(self, endpoint: Endpoint, name: str, asked: Json) -> None:
+        refusal = self.ground.plan(("deployment_refused",), endpoint=endpoint.name, deployment=name)
+        if refusal is None:
+            return
+        message = refusal.given["message"].format(instance_type=asked.get("instanceType"), subscription=self.site.subscription)
+        raise Refused(400, "BadRequest", f"(InferencingClientCreateDeploymentFailed) {message}")
 
     def _check_moment(self, endpoint: Endpoint, name: str, old: Deployment | None) -> None:
+        status = int(self.ground.switches.conflict_status)
         if endpoint.state in CHANGING:
             message = f"Cannot create a deployment in endpoint {endpoint.name} because it is in {endpoint.state} provisioning state."
-            raise Refused(409, "Conflict", message)
+            raise Refused(status, "Conflict", message)
         if old is not None and old.state in CHANGING:
-            message = f"Cannot update deployment {name} because it is in {old.state} provisioning state."
-            raise Refused(409, "Conflict", message)
-        if old is None and len(endpoint.deployments) >= DEPLOYMENTS_MAX:
+            raise Refused(status, "Conflict", f"Cannot update deployment {name} because it is in {old.state} provisioning state.")
+        if old is None and len(self._endpoints.deployments_of(endpoint.name)) >= DEPLOYMENTS_MAX:
             message = f"The endpoint {endpoint.name} has {DEPLOYMENTS_MAX} deployments already; delete one first."
             raise Refused(400, "BadRequest", message)
 
@@ -174,37 +182,64 @@ class Deployments:
             raise Refused(400, "BadRequest", f"The model {wanted} was not found; register it first.", detail="ModelNotFound")
         return model
 
+    def _patch(self, call: Call) -> Response:
+        deployment, body = self._find(call), call.request.json()
+        known_only(body, frozenset({"tags", "sku"}), "A change of a deployment")
+        self._check_moment(self._endpoints.find(deployment.endpoint), deployment.name, deployment)
+        deployment.tags = {**deployment.tags, **text_map(body, "tags", "A deployment")}
+        if "sku" in body:
+            deployment.capacity = _capacity(body)
+        deployment.operation = self._operations.begin("odidp", "Updating", call.request.query["api-version"], name=deployment.name)
+        deployment.state, deployment.due = "Updating", self.ground.dials.due("deployments", self.ground.now())
+        self.all.save(deployment.key, deployment)
+        self._announcer.resource_accepted(self.arm_id(deployment))
+        return answer(self._body(deployment), 202, self._operations.headers(deployment.operation, self.arm_id(deployment)))
+
     def _delete(self, call: Call) -> Response:
-        endpoint = self._endpoints.all.get(call["endpoint"])
-        deployment = endpoint.deployments.get(call["deployment"]) if endpoint else None
-        if endpoint is None or deployment is None:
+        deployment = self.all.get(f"{call['endpoint']}/{call['deployment']}")
+        if deployment is None:
             return Response(status=204)
-        share = endpoint.traffic.get(deployment.name, 0)
+        share = self._endpoints.find(deployment.endpoint).traffic.get(deployment.name, 0)
         if share:
             message = f"Cannot delete deployment {deployment.name} because it has {share} % of the traffic; set it to 0 first."
             raise Refused(400, "BadRequest", message)
-        if deployment.state != "Deleting":
-            operation = self._operations.begin("odidp", "Deleting", call.request.query["api-version"])
-            deployment.delete(operation, self._operations)
+        self._begin_delete(deployment, call.request.query["api-version"])
         return Response(status=202, body=b"null", headers=self._operations.headers(deployment.operation))
 
+    def _begin_delete(self, deployment: Deployment, version: str) -> None:
+        """The child dies now, the name is free when it is gone."""
+        if deployment.state == "Deleting":
+            return
+        self._operations.cancel(deployment.operation, f"The deployment {deployment.name} was deleted.")
+        deployment.operation = self._operations.begin("odidp", "Deleting", version, name=deployment.name)
+        deployment.due = self.ground.dials.due("deployments", self.ground.now())
+        self._ports.pop(deployment.key, None)
+        if deployment.key in self._children:
+            self._children[deployment.key].kill()
+        self._move(deployment, "Deleting")
+
     def _logs(self, call: Call) -> Response:
-        _, deployment = self._find(call)
+        deployment = self._find(call)
         body = call.request.json()
         known_only(body, frozenset({"containerType", "tail"}), "A question for logs")
-        lines = int(body.get("tail") or 500)
-        content = deployment.child.log_tail(lines) if deployment.child else ""
-        return answer({"content": content})
+        child = self._children.get(deployment.key)
+        return answer({"content": child.log_tail(int(body.get("tail") or LOG_LINES)) if child else ""})
 
-    def _body(self, endpoint: Endpoint, deployment: Deployment) -> Json:
+    def _skus(self, call: Call) -> Response:
+        self._find(call)
+        capacity = {"minimum": 1, "maximum": INSTANCES_MAX, "default": 1, "scaleType": "Manual"}
+        kind = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments"
+        return answer({"value": [{"resourceType": kind, "sku": {"name": "Default", "tier": "Standard"}, "capacity": capacity}]})
+
+    def _body(self, deployment: Deployment) -> Json:
         own = {
-            "azureml.onlineendpointid": self._endpoints.arm_id(endpoint),
+            "azureml.onlineendpointid": self._endpoints.arm_id(deployment.endpoint),
             "AzureAsyncOperationUri": self._operations.status_address(deployment.operation),
         }
         given = deployment.properties
         properties = {**given, "properties": {**given["properties"], **own}, "provisioningState": deployment.state}
         body = self.site.resource(
-            f"onlineEndpoints/{endpoint.name}/deployments/{deployment.name}",
+            f"onlineEndpoints/{deployment.endpoint}/deployments/{deployment.name}",
             "onlineEndpoints/deployments",
             properties,
             deployment.created,
@@ -216,82 +251,141 @@ class Deployments:
     # -------------------------------------------------------------------------------------------------------------- life
 
     def advance(self) -> None:
-        """Carry every deployment one state further, where what it waits for has happened."""
+        """Carry every deployment one state further, where it may move and what it waits for has happened."""
+        now = self.ground.now()
         self._replaced = [child for child in self._replaced if child.running]
-        for endpoint in self._endpoints.all.values():
-            for deployment in list(endpoint.deployments.values()):
-                self._advance(endpoint, deployment)
+        for deployment in self.all.values():
+            self._advance(deployment, may_move=deployment.due is not None and deployment.due <= now)
+
+    def permit(self, key: str) -> None:
+        """Let the deployment make its next move now: the hand of the dial `by-hand`. `key` is <endpoint>/<deployment>."""
+        deployment = self.all.get(key)
+        if deployment is None:
+            raise Refused(404, "ResourceNotFound", f"There is no deployment {key}; write <endpoint>/<deployment>.")
+        deployment.due = self.ground.now()
+        self.all.save(key, deployment)
+
+    def turned(self) -> None:
+        """The dial has another position: what is under way moves by it."""
+        for deployment in self.all.values():
+            if deployment.state in CHANGING:
+                deployment.due = self.ground.dials.due("deployments", self.ground.now())
+                self.all.save(deployment.key, deployment)
+
+    def clear(self) -> None:
+        """Forget every deployment, with its child and its folder."""
+        self.close()
+        for deployment in self.all.values():
+            shutil.rmtree(self._folder(deployment), ignore_errors=True)
+        self.all.clear()
 
     def close(self) -> None:
         """Kill every serving child."""
-        deployments = [one for endpoint in self._endpoints.all.values() for one in endpoint.deployments.values()]
-        for child in [*self._replaced, *(one.child for one in deployments if one.child)]:
+        for child in [*self._replaced, *self._children.values()]:
             child.kill()
             child.wait()
+        self._replaced.clear()
+        self._children.clear()
+        self._ports.clear()
 
-    def _advance(self, endpoint: Endpoint, deployment: Deployment) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether a child is on its way to be ready or to be gone."""
+        changing = [one for one in self.all.values() if one.state in CHANGING or (one.state == "Succeeded" and one.key not in self._ports)]
+        return any(one.key in self._children and self._children[one.key].running for one in changing)
+
+    def _folder(self, deployment: Deployment) -> Path:
+        return self.site.folder / "deployments" / deployment.folder
+
+    def _advance(self, deployment: Deployment, *, may_move: bool) -> None:
         match deployment.state:
             case "Deleting":
-                if deployment.child is None or not deployment.child.running:
-                    del endpoint.deployments[deployment.name]
-                    endpoint.traffic.pop(deployment.name, None)
-                    self._meter.ended(self.arm_id(endpoint, deployment.name), self.site.clock())
-                    self._operations.succeed(deployment.operation)
+                child = self._children.get(deployment.key)
+                if may_move and (child is None or not child.running):
+                    self._forget(deployment)
             case "Creating" | "Updating":
-                self._when_ready(endpoint, deployment)
+                self._towards_ready(deployment, may_move=may_move)
             case "Succeeded":
                 self._keep_alive(deployment)
 
-    def _when_ready(self, endpoint: Endpoint, deployment: Deployment) -> None:
-        if deployment.child is None:
+    def _forget(self, deployment: Deployment) -> None:
+        self._children.pop(deployment.key, None)
+        self.all.remove(deployment.key)
+        endpoint = self._endpoints.all.get(deployment.endpoint)
+        if endpoint is not None:
+            endpoint.traffic.pop(deployment.name, None)
+            endpoint.mirror.pop(deployment.name, None)
+            self._endpoints.all.save(endpoint.name, endpoint)
+        self._meter.ended(self.arm_id(deployment), self.ground.now())
+        self._operations.succeed(deployment.operation)
+        self._announcer.resource_changed("Delete", self.arm_id(deployment), good=True)
+
+    def _towards_ready(self, deployment: Deployment, *, may_move: bool) -> None:
+        child = self._children.get(deployment.key)
+        if child is None:
             self._start(deployment)
+        elif not may_move:
             return
-        if deployment.fault is not None:
-            self._fail(deployment, "OutOfCapacity", deployment.fault)
-            return
-        if not deployment.child.running:
-            code, message = deployment.child.reason()
+        elif deployment.planned is not None:
+            self._fail(deployment, deployment.planned.given["code"], deployment.planned.given["message"])
+        elif not child.running:
+            code, message = child.reason()
             self._fail(deployment, "ResourceNotReady" if code == "SystemError" else code, f"User container has crashed: {message}")
-            return
-        if deployment.port is None:
-            self._read_port(deployment)
-        if deployment.port is not None:
-            deployment.state = "Succeeded"
-            deployment.modified = self.site.clock()
+        elif self._read_port(deployment):
+            self._move(deployment, "Succeeded")
             self._operations.succeed(deployment.operation)
-            self._meter.began(self.arm_id(endpoint, deployment.name), deployment.capacity, self.site.clock())
+            self._meter.began(self.arm_id(deployment), deployment.capacity, self.ground.now())
+            self._announcer.resource_written(self.arm_id(deployment), good=True)
+            self._announcer.model_deployed(deployment)
 
     def _start(self, deployment: Deployment) -> None:
         deployment.starts += 1
-        shutil.rmtree(deployment.folder, ignore_errors=True)
-        deployment.folder.mkdir(parents=True)
-        ready = str(deployment.folder / "ready.json")
-        command = [*self._trainer, "serve", "--model", str(deployment.model.folder), "--port", "0", "--ready", ready]
+        self.all.save(deployment.key, deployment)
+        folder = self._folder(deployment)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        model = self._models.folder(self._models.all[deployment.model])
+        shape = self.ground.switches.reply_shape
+        serve = ["serve", "--model", str(model), "--port", "0", "--ready", str(folder / "ready.json"), "--reply", shape]
         if self.site.world.any_last_role:
-            command += ["--last-role", "any"]
-        deployment.child = Child(command, deployment.folder)
+            serve += ["--last-role", "any"]
+        self._children[deployment.key] = Child([*self._trainer, *serve], folder)
 
-    def _read_port(self, deployment: Deployment) -> None:
-        ready = deployment.folder / "ready.json"
-        if ready.exists():
-            deployment.port = int(json.loads(ready.read_text())["port"])
+    def _read_port(self, deployment: Deployment) -> bool:
+        """Say whether the child listens."""
+        ready = self._folder(deployment) / "ready.json"
+        if deployment.key not in self._ports and ready.exists():
+            self._ports[deployment.key] = int(json.loads(ready.read_text())["port"])
+        return deployment.key in self._ports
 
     def _keep_alive(self, deployment: Deployment) -> None:
-        """Start the child again when it died; nothing answers until it is ready."""
-        assert deployment.child is not None
-        if not deployment.child.running:
-            deployment.port = None
+        """Start the child again when it died or when this cloud was killed; nothing answers until it is ready."""
+        child = self._children.get(deployment.key)
+        if child is None:
+            deployment.starts = 0
+            self._start(deployment)
+        elif not child.running:
+            self._ports.pop(deployment.key, None)
             if deployment.starts <= RESTARTS_MAX:
                 self._start(deployment)
-        elif deployment.port is None:
+        else:
             self._read_port(deployment)
 
     def _fail(self, deployment: Deployment, code: str, message: str) -> None:
-        assert deployment.child is not None
-        deployment.child.kill()
-        deployment.state, deployment.port = "Failed", None
-        deployment.modified = self.site.clock()
+        self._children[deployment.key].kill()
+        self._ports.pop(deployment.key, None)
+        self._move(deployment, "Failed")
         self._operations.fail(deployment.operation, code, message)
+        if self.ground.switches.failed_deployment == "counted":
+            self._meter.began(self.arm_id(deployment), deployment.capacity, self.ground.now())
+        if deployment.planned is None or deployment.planned.kind != "deployment_failed_silently":
+            self._announcer.resource_written(self.arm_id(deployment), good=False)
+
+    def _move(self, deployment: Deployment, state: str) -> None:
+        lifecycle.check(lifecycle.DEPLOYMENT, deployment.key, deployment.state, state)
+        deployment.state = state
+        deployment.modified = self.ground.now()
+        self.all.save(deployment.key, deployment)
 
 
 def _check(name: str, body: Json, site: Site) -> Json:
@@ -307,13 +401,18 @@ def _check(name: str, body: Json, site: Site) -> Json:
     if asked.get("codeConfiguration") or asked.get("environmentId"):
         message = "The local cloud serves MLflow models without code or environment; leave codeConfiguration and environmentId out."
         raise Refused(501, "NotImplementedByLocalCloud", message)
-    capacity = mapping(body, "sku", "A deployment").get("capacity")
-    if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= INSTANCES_MAX:
-        raise Refused(400, "BadRequest", f"The instance count must be from 1 to {INSTANCES_MAX}, and is {capacity}.")
+    _capacity(body)
     if site.world.size(str(asked.get("instanceType"))) is None:
         message = f"The instance type {asked.get('instanceType')} is not available in this region or is retired."
         raise Refused(400, "BadRequest", message, detail="BadArgument")
     return asked
+
+
+def _capacity(body: Json) -> int:
+    capacity = mapping(body, "sku", "A deployment").get("capacity")
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= INSTANCES_MAX:
+        raise Refused(400, "BadRequest", f"The instance count must be from 1 to {INSTANCES_MAX}, and is {capacity}.")
+    return capacity
 
 
 def _with_defaults(asked: Json) -> Json:

@@ -7,24 +7,31 @@ A change is accepted at once and done a moment later; until then the endpoint is
 from __future__ import annotations
 
 import re
-import secrets
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
 from localcloud.azureml.jobs import has_tags
-from localcloud.azureml.operations import Operation
+from localcloud.azureml.records import Deployment, Endpoint
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.store import Shelf
+from localcloud.azureml.tokens import MACHINE_LEARNING
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
 
 if TYPE_CHECKING:
-    from localcloud.azureml.deployments import Deployment
+    from collections.abc import Callable
+
+    from localcloud.azureml.events import Announcer
+    from localcloud.azureml.ground import Ground
     from localcloud.azureml.operations import Operations
-    from localcloud.azureml.site import Site
+    from localcloud.azureml.tokens import Tokens
 
 NAME = re.compile(r"[a-zA-Z](?=.{2,31}$)([-a-zA-Z0-9]*[a-zA-Z0-9])?")  # 3 to 32 characters (Azure ML, how-to-manage-quotas)
 ENDPOINTS_MAX = 100  # per subscription and region (the same page)
+MIRROR_MAX = 50  # percent, to one deployment (Azure ML, how-to-safely-rollout-online-endpoints)
+KEY_BYTES = 24
+REFRESHED_BEFORE_SECONDS = 3600  # a guess: Azure names a time some while before the end
 RESOURCE = frozenset({"location", "tags", "properties", "identity", "kind", "sku", "id", "name", "type", "systemData"})
 FIELDS = frozenset({
     "authMode", "compute", "description", "keys", "mirrorTraffic", "properties", "provisioningState", "publicNetworkAccess",
@@ -33,65 +40,104 @@ FIELDS = frozenset({
 AUTH_MODES = {"key": "Key", "aadtoken": "AADToken"}
 CHANGING = frozenset({"Creating", "Updating", "Deleting"})
 PATH = WORKSPACE + "/onlineEndpoints/{endpoint}"
-
-
-@dataclass(kw_only=True)
-class Endpoint:
-    """One endpoint and its deployments."""
-
-    name: str
-    auth_mode: str
-    description: str
-    tags: dict[str, str]
-    properties: dict[str, str]
-    traffic: dict[str, int]
-    created: datetime
-    modified: datetime
-    operation: Operation
-    state: str = "Creating"
-    keys: tuple[str, str] = field(default_factory=lambda: (secrets.token_urlsafe(24), secrets.token_urlsafe(24)))
-    deployments: dict[str, Deployment] = field(default_factory=dict)
-    asked: int = 0  # requests that were shared by traffic so far
+FAULTS = ("endpoint_failed", "endpoint_locked")
+REFUSALS = ("endpoint_name_taken", "endpoint_quota")
 
 
 class Endpoints:
-    """All endpoints of the workspace."""
+    """All endpoints of the workspace. Their deployments lie on `deployments`, which another room changes."""
 
-    def __init__(self, site: Site, operations: Operations) -> None:
-        self.site = site
-        self.all: dict[str, Endpoint] = {}
+    def __init__(
+        self, ground: Ground, *, operations: Operations, deployments: Shelf[Deployment], announcer: Announcer, tokens: Tokens
+    ) -> None:
+        self.ground = ground
+        self.site = ground.site
+        self.all = Shelf(ground.store, "endpoint", Endpoint)
+        self.delete_deployment: Callable[[Deployment, str], None]  # given by the room of deployments; takes the api-version
+        self._deployments = deployments
         self._operations = operations
+        self._announcer = announcer
+        self._tokens = tokens
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=WORKSPACE + "/onlineEndpoints", handler=self._list),
-            Route(method="GET", path=PATH, handler=self._get),
-            Route(method="PUT", path=PATH, handler=self._put),
-            Route(method="DELETE", path=PATH, handler=self._delete),
-            Route(method="POST", path=PATH + "/listKeys", handler=self._keys),
+            Route(method="GET", path=WORKSPACE + "/onlineEndpoints", handler=self._list, does="list endpoints"),
+            Route(method="GET", path=PATH, handler=self._get, does="one endpoint"),
+            Route(
+                method="PUT",
+                path=PATH,
+                handler=self._put,
+                does="create or update an endpoint: traffic, mirror traffic, tags",
+                differs="done in a moment, in Azure in about a minute; no AMLToken, no Kubernetes",
+            ),
+            Route(method="PATCH", path=PATH, handler=self._patch, does="change the tags of an endpoint"),
+            Route(method="DELETE", path=PATH, handler=self._delete, does="delete an endpoint and its deployments"),
+            Route(method="POST", path=PATH + "/listKeys", handler=self._keys, does="the keys of an endpoint"),
+            Route(method="POST", path=PATH + "/regenerateKeys", handler=self._regenerate, does="a new key for an endpoint"),
+            Route(method="POST", path=PATH + "/token", handler=self._token, does="a token for an endpoint that wants Entra ID"),
         ]
 
     def find(self, name: str) -> Endpoint:
         """Return the endpoint; refuse as Azure does when there is none."""
-        if name not in self.all:
+        endpoint = self.all.get(name)
+        if endpoint is None:
             path = f"{sites.PROVIDER}/workspaces/{self.site.workspace}/onlineEndpoints/{name}"
             raise Refused(404, "ResourceNotFound", f"The Resource '{path}' under resource group '{self.site.group}' was not found.")
-        return self.all[name]
+        return endpoint
 
-    def arm_id(self, endpoint: Endpoint) -> str:
-        return f"{self.site.workspace_id}/onlineEndpoints/{endpoint.name}"
+    def deployments_of(self, name: str) -> dict[str, Deployment]:
+        """Return the deployments of an endpoint by name."""
+        return {one.name: one for one in self._deployments.values() if one.endpoint == name}
+
+    def arm_id(self, name: str) -> str:
+        return f"{self.site.workspace_id}/onlineEndpoints/{name}"
+
+    # -------------------------------------------------------------------------------------------------------------- life
 
     def advance(self) -> None:
-        """Finish what was accepted; a deleted endpoint is gone when its last deployment is."""
-        now = self.site.clock()
-        for endpoint in list(self.all.values()):
-            if endpoint.state in {"Creating", "Updating"}:
-                endpoint.state = "Succeeded"
-                endpoint.modified = now
+        """Finish what may be finished; a deleted endpoint is gone when its last deployment is."""
+        now = self.ground.now()
+        for endpoint in self.all.values():
+            if endpoint.due is not None and endpoint.due <= now:
+                self._advance(endpoint)
+
+    def _advance(self, endpoint: Endpoint) -> None:
+        if endpoint.state == "Deleting":
+            if not self.deployments_of(endpoint.name):
+                self.all.remove(endpoint.name)
                 self._operations.succeed(endpoint.operation)
-            elif endpoint.state == "Deleting" and not endpoint.deployments:
-                del self.all[endpoint.name]
-                self._operations.succeed(endpoint.operation)
+                self._announcer.resource_changed("Delete", self.arm_id(endpoint.name), good=True)
+            return
+        if endpoint.state not in CHANGING:
+            return
+        failed = endpoint.planned if endpoint.planned and endpoint.planned.kind == "endpoint_failed" else None
+        self._move(endpoint, "Failed" if failed else "Succeeded")
+        if failed:
+            self._operations.fail(endpoint.operation, failed.given["code"], failed.given["message"])
+        else:
+            self._operations.succeed(endpoint.operation)
+        self._announcer.resource_written(self.arm_id(endpoint.name), good=failed is None)
+
+    def permit(self, name: str) -> None:
+        """Let the endpoint make its next move now: the hand of the dial `by-hand`."""
+        endpoint = self.find(name)
+        endpoint.due = self.ground.now()
+        self.all.save(name, endpoint)
+
+    def turned(self) -> None:
+        """The dial has another position: what is under way moves by it."""
+        for endpoint in self.all.values():
+            if endpoint.state in CHANGING:
+                endpoint.due = self.ground.dials.due("endpoints", self.ground.now())
+                self.all.save(endpoint.name, endpoint)
+
+    def _move(self, endpoint: Endpoint, state: str) -> None:
+        lifecycle.check(lifecycle.ENDPOINT, endpoint.name, endpoint.state, state)
+        endpoint.state = state
+        endpoint.modified = self.ground.now()
+        self.all.save(endpoint.name, endpoint)
+
+    # ---------------------------------------------------------------------------------------------------------- requests
 
     def _list(self, call: Call) -> Response:
         query = call.request.query
@@ -108,16 +154,13 @@ class Endpoints:
         name, body = call["endpoint"], call.request.json()
         asked = _check(name, body)
         old = self.all.get(name)
-        deployed = old.deployments if old else {}
-        traffic = _traffic(asked, set(deployed))
-        if old is not None and old.state in CHANGING:
-            raise Refused(409, "Conflict", f"Cannot update endpoint {name} because it is in {old.state} provisioning state.")
-        if old is None and len(self.all) >= ENDPOINTS_MAX:
-            message = (
-                f"Endpoint Quota reached for subscription {self.site.subscription}. Current usage/limit: {len(self.all)}/{ENDPOINTS_MAX}."
-            )
-            raise Refused(400, "BadRequest", message)
-        now = self.site.clock()
+        deployed = set(self.deployments_of(name))
+        traffic, mirror = _traffic(asked, deployed), _mirror(asked, deployed)
+        if old is None:
+            self._check_room(name)
+        else:
+            self._check_moment(old, "update")
+        now = self.ground.now()
         fresh = Endpoint(
             name=name,
             auth_mode=AUTH_MODES[str(asked["authMode"]).lower()],
@@ -125,40 +168,104 @@ class Endpoints:
             tags=text_map(body, "tags", "An endpoint"),
             properties=text_map(asked, "properties", "An endpoint"),
             traffic=traffic,
+            mirror=mirror,
+            public=asked.get("publicNetworkAccess") or "Enabled",
             created=old.created if old else now,
             modified=now,
-            operation=self._operations.begin("oeidp", "Updating", call.request.query["api-version"]),
+            operation=self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=name),
+            keys=old.keys if old else (self._fresh_key(), self._fresh_key()),
+            asked=old.asked if old else 0,
+            due=None,
             state="Updating" if old else "Creating",
         )
-        if old:
-            fresh.keys, fresh.deployments, fresh.asked = old.keys, old.deployments, old.asked
-        self.all[name] = fresh
-        return answer(self.body(fresh), 200 if old else 201, self._operations.headers(fresh.operation, self.arm_id(fresh)))
+        self._begin_change(fresh)
+        return answer(self.body(fresh), 200 if old else 201, self._operations.headers(fresh.operation, self.arm_id(name)))
+
+    def _begin_change(self, endpoint: Endpoint) -> None:
+        now = self.ground.now()
+        endpoint.planned = self.ground.plan(FAULTS, name=endpoint.name)
+        endpoint.due = self.ground.dials.due("endpoints", now)
+        if endpoint.planned and endpoint.planned.kind == "endpoint_locked":
+            endpoint.due = now + timedelta(seconds=endpoint.planned.given["seconds"])
+        self.all.save(endpoint.name, endpoint)
+        self._announcer.resource_accepted(self.arm_id(endpoint.name))
+
+    def _check_room(self, name: str) -> None:
+        refusal = self.ground.plan(REFUSALS, name=name)
+        if refusal is not None:
+            raise Refused(400, "BadRequest", refusal.given["message"].format(name=name, subscription=self.site.subscription))
+        if len(self.all) >= ENDPOINTS_MAX:
+            used = f"Current usage/limit: {len(self.all)}/{ENDPOINTS_MAX}."
+            raise Refused(400, "BadRequest", f"Endpoint Quota reached for subscription {self.site.subscription}. {used}")
+
+    def _check_moment(self, endpoint: Endpoint, verb: str) -> None:
+        if endpoint.state in CHANGING:
+            message = f"Cannot {verb} endpoint {endpoint.name} because it is in {endpoint.state} provisioning state."
+            raise Refused(int(self.ground.switches.conflict_status), "Conflict", message)
+
+    def _patch(self, call: Call) -> Response:
+        endpoint, body = self.find(call["endpoint"]), call.request.json()
+        known_only(body, frozenset({"tags", "identity", "kind", "sku", "location"}), "A change of an endpoint")
+        self._check_moment(endpoint, "update")
+        endpoint.tags = {**endpoint.tags, **text_map(body, "tags", "An endpoint")}
+        endpoint.operation = self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=endpoint.name)
+        endpoint.state = "Updating"
+        self._begin_change(endpoint)
+        return answer(self.body(endpoint), 202, self._operations.headers(endpoint.operation, self.arm_id(endpoint.name)))
 
     def _delete(self, call: Call) -> Response:
         endpoint = self.all.get(call["endpoint"])
         if endpoint is None:
             return Response(status=204)
         if endpoint.state != "Deleting":
-            endpoint.state = "Deleting"
-            endpoint.operation = self._operations.begin("oeidp", "Deleting", call.request.query["api-version"])
-            for deployment in endpoint.deployments.values():
-                deployment.delete(self._operations.begin("odidp", "Deleting", call.request.query["api-version"]), self._operations)
+            version = call.request.query["api-version"]
+            endpoint.operation = self._operations.begin("oeidp", "Deleting", version, name=endpoint.name)
+            endpoint.due = self.ground.dials.due("endpoints", self.ground.now())
+            self._move(endpoint, "Deleting")
+            for deployment in self.deployments_of(endpoint.name).values():
+                self.delete_deployment(deployment, version)
         return Response(status=202, body=b"null", headers=self._operations.headers(endpoint.operation))
 
     def _keys(self, call: Call) -> Response:
+        endpoint = self._with_keys(call)
+        return answer({"primaryKey": endpoint.keys[0], "secondaryKey": endpoint.keys[1]})
+
+    def _regenerate(self, call: Call) -> Response:
+        endpoint, body = self._with_keys(call), call.request.json()
+        known_only(body, frozenset({"keyType", "keyValue"}), "A request for a new key")
+        which = str(body.get("keyType")).lower()
+        if which not in {"primary", "secondary"}:
+            raise Refused(400, "BadRequest", f"keyType must be Primary or Secondary, and is {body.get('keyType')}.")
+        fresh = str(body.get("keyValue") or self._fresh_key())
+        endpoint.keys = (fresh, endpoint.keys[1]) if which == "primary" else (endpoint.keys[0], fresh)
+        self.all.save(endpoint.name, endpoint)
+        return Response(status=200)
+
+    def _token(self, call: Call) -> Response:
+        endpoint = self.find(call["endpoint"])
+        if endpoint.auth_mode != "AADToken":
+            message = f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode}; its keys are at listKeys."
+            raise Refused(400, "BadRequest", message)
+        token, ends = self._tokens.issue(MACHINE_LEARNING)
+        times = {"expiryTimeUtc": ends, "refreshAfterTimeUtc": ends - REFRESHED_BEFORE_SECONDS}
+        return answer({"accessToken": token, "tokenType": "Bearer", **times})
+
+    def _with_keys(self, call: Call) -> Endpoint:
         endpoint = self.find(call["endpoint"])
         if endpoint.auth_mode != "Key":
             message = f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode} and no keys; ask Entra ID for a token."
             raise Refused(400, "BadRequest", message)
-        return answer({"primaryKey": endpoint.keys[0], "secondaryKey": endpoint.keys[1]})
+        return endpoint
+
+    def _fresh_key(self) -> str:
+        return self.ground.chance.token(KEY_BYTES)
 
     def body(self, endpoint: Endpoint) -> Json:
         """Return the endpoint as Azure answers it; there is no address to ask before it is created."""
         address = f"{self.site.base}/endpoints/{endpoint.name}"
         ready = endpoint.state != "Creating"
         own = {
-            "azureml.onlineendpointid": self.arm_id(endpoint),
+            "azureml.onlineendpointid": self.arm_id(endpoint.name),
             "AzureAsyncOperationUri": self._operations.status_address(endpoint.operation),
         }
         properties = {
@@ -168,9 +275,9 @@ class Endpoints:
             "scoringUri": f"{address}/score" if ready else None,
             "swaggerUri": f"{address}/swagger.json" if ready else None,
             "provisioningState": endpoint.state,
-            "publicNetworkAccess": "Enabled",
+            "publicNetworkAccess": endpoint.public,
             "traffic": endpoint.traffic,
-            "mirrorTraffic": {},
+            "mirrorTraffic": endpoint.mirror,
         }
         body = self.site.resource(f"onlineEndpoints/{endpoint.name}", "onlineEndpoints", properties, endpoint.created, endpoint.modified)
         identity = {"type": "SystemAssigned", "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT}
@@ -189,20 +296,29 @@ def _check(name: str, body: Json) -> Json:
     if str(asked.get("authMode")).lower() not in AUTH_MODES:
         message = f"The local cloud knows the authMode Key and AADToken, and this is {asked.get('authMode')}."
         raise Refused(501, "NotImplementedByLocalCloud", message)
-    if mapping(asked, "mirrorTraffic", "An endpoint"):
-        raise Refused(501, "NotImplementedByLocalCloud", "The local cloud mirrors no traffic; leave mirrorTraffic empty.")
     return asked
 
 
 def _traffic(asked: Json, deployed: set[str]) -> dict[str, int]:
-    traffic = mapping(asked, "traffic", "An endpoint")
-    for name, share in traffic.items():
-        if name not in deployed:
-            message = f"The traffic names the deployment {name}, which the endpoint does not have."
-            raise Refused(400, "BadRequest", message)
-        if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100:
-            raise Refused(400, "BadRequest", f"The traffic of {name} must be a whole number from 0 to 100, and is {share}.")
+    traffic = _shares(asked, "traffic", deployed, 100)
     total = sum(traffic.values())
     if total not in {0, 100}:
         raise Refused(400, "BadRequest", f"The traffic must add up to 0 or 100, and adds up to {total}.")
-    return {str(name): int(share) for name, share in traffic.items()}
+    return traffic
+
+
+def _mirror(asked: Json, deployed: set[str]) -> dict[str, int]:
+    mirror = _shares(asked, "mirrorTraffic", deployed, MIRROR_MAX)
+    if len([share for share in mirror.values() if share]) > 1:
+        raise Refused(400, "BadRequest", f"mirrorTraffic must name one deployment, and names {', '.join(mirror)}.")
+    return mirror
+
+
+def _shares(asked: Json, field: str, deployed: set[str], most: int) -> dict[str, int]:
+    shares = mapping(asked, field, "An endpoint")
+    for name, share in shares.items():
+        if name not in deployed:
+            raise Refused(400, "BadRequest", f"The {field} names the deployment {name}, which the endpoint does not have.")
+        if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= most:
+            raise Refused(400, "BadRequest", f"The {field} of {name} must be a whole number from 0 to {most}, and is {share}.")
+    return {str(name): int(share) for name, share in shares.items()}

@@ -2,7 +2,8 @@
 Jobs: asked for by a PUT, carried through Azure's statuses by what really happens, ended by their trainer or by a cancel.
 
 A name is a lock: a second PUT with other content is refused for ever. One trainer child a running job; the cluster's nodes
-bound how many run. Every change of a status is an event. The order of the statuses is the table MOVES and nothing else.
+bound how many run. Every change of a status is an event. The order of the statuses is lifecycle.JOB and nothing else. A job that
+ran when this cloud was killed is still Running after the restart, and its trainer begins again.
 """
 
 from __future__ import annotations
@@ -11,44 +12,30 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs
+from localcloud.azureml import component, job_inputs, lifecycle
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.processes import Child
+from localcloud.azureml.records import JOB_ENDS, Job, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
     from localcloud.azureml.computes import Computes
     from localcloud.azureml.datastores import Datastores
     from localcloud.azureml.events import Announcer
-    from localcloud.azureml.faults import Faults
-    from localcloud.azureml.operations import Operation, Operations
+    from localcloud.azureml.ground import Ground
+    from localcloud.azureml.operations import Operations
     from localcloud.azureml.registry import Registry
-    from localcloud.azureml.site import Site
 
-MOVES: Mapping[str, frozenset[str]] = {
-    "NotStarted": frozenset({"Starting", "CancelRequested"}),
-    "Starting": frozenset({"Preparing", "Failed", "CancelRequested"}),
-    "Preparing": frozenset({"Queued", "Failed", "CancelRequested"}),
-    "Queued": frozenset({"Running", "Failed", "CancelRequested"}),
-    "Running": frozenset({"Finalizing", "Failed", "CancelRequested"}),
-    "Finalizing": frozenset({"Completed", "Failed", "CancelRequested"}),
-    "CancelRequested": frozenset({"Canceled"}),
-    "Completed": frozenset(),
-    "Failed": frozenset(),
-    "Canceled": frozenset(),
-}
-TERMINAL = frozenset(status for status, following in MOVES.items() if not following)
 IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")  # the rest may be changed by another PUT
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
 FETCHERS = 2  # jobs whose inputs are read at the same time
-Identical = Literal["ok", "refused"]  # what Azure does with an identical second PUT is not known: both can be played
+FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
 _EXISTS = (
     "A job with this name already exists. If you are trying to create a new job, use a different name. If you are trying to update an "
     "existing job, the existing job's Settings, Inputs, Outputs, Jobs, InputBindings, OutputBindings cannot be changed. "
@@ -56,93 +43,74 @@ _EXISTS = (
 )
 
 
-@dataclass(kw_only=True)
-class Step:
-    """One run below the pipeline."""
-
-    name: str
-    run_id: str
-    status: str = "NotStarted"
-    started: datetime | None = None
-    ended: datetime | None = None
-
-
-@dataclass(kw_only=True)
-class Job:
-    """One pipeline job and what became of it."""
-
-    name: str
-    properties: Json  # as asked for; status and services are added in the answer
-    order: job_inputs.Order
-    created: datetime
-    folder: Path
-    steps: list[Step]
-    status: str = "NotStarted"
-    started: datetime | None = None
-    ended: datetime | None = None
-    error: tuple[str, str] | None = None  # code and sentence; None: no failure
-    fault: str | None = None  # a test wants it to fail with these words
-    files: Future[dict[str, Path]] | None = None  # None: not asked for yet
-    child: Child | None = None
-    cancels: list[Operation] = field(default_factory=list)
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "out"
-
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def experiment(self) -> str:
-        return str(self.properties.get("experimentName") or "Default")
-
-
 class Jobs:
     """All jobs of the workspace."""
 
     def __init__(
         self,
-        site: Site,
+        ground: Ground,
         *,
         registry: Registry,
         clusters: Computes,
         datastores: Datastores,
         operations: Operations,
         announcer: Announcer,
-        faults: Faults,
         trainer: Sequence[str],
-        identical_job_put: Identical = "refused",
     ) -> None:
-        self.site = site
-        self.all: dict[str, Job] = {}
+        self.ground = ground
+        self.site = ground.site
+        self.all = Shelf(ground.store, "job", Job)
         self._registry = registry
         self._clusters = clusters
         self._datastores = datastores
         self._operations = operations
         self._announcer = announcer
-        self._faults = faults
         self._trainer = tuple(trainer)
-        self._identical = identical_job_put
+        self._children: dict[str, Child] = {}
+        self._files: dict[str, Future[dict[str, Path]]] = {}  # inputs on their way into the job's folder
         self._fetchers = ThreadPoolExecutor(max_workers=FETCHERS, thread_name_prefix="job-inputs")
 
     # ---------------------------------------------------------------------------------------------------------- requests
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=WORKSPACE + "/jobs", handler=self._list),
-            Route(method="GET", path=WORKSPACE + "/jobs/{name}", handler=self._get),
-            Route(method="PUT", path=WORKSPACE + "/jobs/{name}", handler=self._put),
-            Route(method="POST", path=WORKSPACE + "/jobs/{name}/cancel", handler=self._cancel),
+            Route(method="GET", path=WORKSPACE + "/jobs", handler=self._list, does="list jobs, by tag and view"),
+            Route(method="GET", path=WORKSPACE + "/jobs/{name}", handler=self._get, does="one job"),
+            Route(
+                method="PUT",
+                path=WORKSPACE + "/jobs/{name}",
+                handler=self._put,
+                does="submit a pipeline job, or change its tags",
+                differs="pipelines of one fine-tuning node; all inputs are checked here, in Azure partly in the paid job",
+            ),
+            Route(method="POST", path=WORKSPACE + "/jobs/{name}/cancel", handler=self._cancel, does="cancel a job"),
         ]
 
     def find(self, name: str) -> Job:
         """Return the job; refuse as Azure does when there is none."""
-        if name not in self.all:
+        job = self.all.get(name)
+        if job is None:
             message = f"Not found: run {name} does not exist in workspace {self.site.workspace}."
             raise Refused(404, "UserError", message, detail="RunNotFound")
-        return self.all[name]
+        return job
+
+    def folder(self, job: Job) -> Path:
+        return self.site.folder / "jobs" / job.name
+
+    def out(self, job: Job) -> Path:
+        """Return the folder of the model that the job leaves; it appears whole."""
+        return self.folder(job) / "out"
+
+    def metrics(self, job: Job) -> Path:
+        return self.folder(job) / "metrics.jsonl"
+
+    def started(self, job: Job) -> bool:
+        """Say whether the job ever had a trainer, and so has logs."""
+        return (self.folder(job) / "job.json").exists()
+
+    def child(self, name: str) -> Child | None:
+        """Return the trainer of a job; None: it has none now."""
+        return self._children.get(name)
 
     def experiment_id(self, job: Job) -> str:
         return sites.stable_guid("experiment", job.experiment)
@@ -174,20 +142,19 @@ class Jobs:
         old = self.all.get(name)
         if old is not None:
             return self._put_again(old, body["properties"])
-        refusal = self._faults.take("jobs", "refuse_next")
+        refusal = self.ground.plan(("job_refused",), name=name)
         if refusal is not None:
-            raise Refused(400, "UserError", refusal)
-        steps = [Step(name=step, run_id=sites.stable_guid("step", name, step)) for step in component.STEPS]
+            raise Refused(400, "UserError", refusal.given["message"])
+        now = self.ground.now()
         job = Job(
             name=name,
             properties=body["properties"],
             order=order,
-            created=self.site.clock(),
-            folder=self.site.folder / "jobs" / name,
-            steps=steps,
-            fault=self._faults.take("jobs", "fail_next"),
+            created=now,
+            steps=[Step(name=step, run_id=sites.stable_guid("step", name, step)) for step in component.STEPS],
+            due=self.ground.dials.due("jobs", now),
+            planned=self.ground.plan(FAULTS, name=name),
         )
-        self.all[name] = job
         self._tell_root(job)
         return answer(self._body(job), 201)
 
@@ -195,25 +162,33 @@ class Jobs:
         """A name is used once: other content is refused, other tags are taken, and the same again is a matter of the switch."""
         changed = [key for key in IMMUTABLE if fresh.get(key) != job.properties.get(key)]
         identical = not changed and {k: v for k, v in fresh.items() if v} == {k: v for k, v in job.properties.items() if v}
-        if changed or (identical and self._identical == "refused"):
-            raise Refused(400, "UserError", _EXISTS, detail="JobPropertyImmutable", inner=("Immutable", "JobPropertyImmutable"))
+        switches = self.ground.switches
+        if changed or (identical and switches.identical_job_put == "refused"):
+            status = int(switches.immutable_status)
+            raise Refused(status, "UserError", _EXISTS, detail="JobPropertyImmutable", inner=("Immutable", "JobPropertyImmutable"))
         tags = {**(job.properties.get("tags") or {}), **(fresh.get("tags") or {})}  # Azure never drops a job's tag
         job.properties = {**fresh, "tags": tags}
+        self.all.save(job.name, job)
         return answer(self._body(job))
 
     def _cancel(self, call: Call) -> Response:
         job = self.find(call["name"])
-        if job.status in TERMINAL:
+        if job.over:
             return Response(status=200)
-        if job.status != "CancelRequested":
-            if job.child:
-                job.child.kill()
-            self._move(job, "CancelRequested")
-        operation = self._operations.begin("jobidp", "Canceling", call.request.query["api-version"])
+        operation = self._operations.begin("jobidp", "Canceling", call.request.query["api-version"], name=job.name)
         job.cancels.append(operation)
+        self._request_cancel(job)
         headers = dict(self._operations.headers(operation))
         del headers["Azure-AsyncOperation"]  # this operation is followed by its Location alone
         return Response(status=202, headers=headers)
+
+    def _request_cancel(self, job: Job) -> None:
+        if job.name in self._children:
+            self._children[job.name].kill()
+        if job.status == "CancelRequested":
+            self.all.save(job.name, job)
+        else:
+            self._move(job, "CancelRequested")
 
     def _body(self, job: Job) -> Json:
         tracking = f"azureml://{self.site.host}/mlflow/v1.0{self.site.workspace_id}?"
@@ -229,54 +204,92 @@ class Jobs:
     # -------------------------------------------------------------------------------------------------------------- life
 
     def advance(self) -> None:
-        """Carry every job that is not over one status further, where what it waits for has happened."""
+        """Carry every job that may move one status further, where what it waits for has happened."""
+        now = self.ground.now()
         for job in self.all.values():
-            if job.status not in TERMINAL:
-                self._advance(job)
+            if not job.over and not (job.has("job_stuck") and job.planned and job.planned.given["status"] == job.status):
+                self._advance(job, may_move=job.due is not None and job.due <= now)
+
+    def permit(self, name: str) -> None:
+        """Let the job make its next move now: the hand of the dial `by-hand`."""
+        job = self.find(name)
+        job.due = self.ground.now()
+        self.all.save(name, job)
+
+    def turned(self) -> None:
+        """The dial has another position: what is under way moves by it."""
+        for job in self.all.values():
+            if not job.over:
+                job.due = self.ground.dials.due("jobs", self.ground.now())
+                self.all.save(job.name, job)
+
+    def clear(self) -> None:
+        """Forget every job, with its child and its folder."""
+        self._end_children()
+        for job in self.all.values():
+            shutil.rmtree(self.folder(job), ignore_errors=True)
+        self._files.clear()
+        self.all.clear()
 
     def close(self) -> None:
         """Kill every trainer."""
         self._fetchers.shutdown(wait=False, cancel_futures=True)
-        for job in self.all.values():
-            if job.child:
-                job.child.kill()
-                job.child.wait()
+        self._end_children()
 
-    def _advance(self, job: Job) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether something outside this cloud's clock, a child or a fetch, is still at work."""
+        return any(child.running for child in self._children.values()) or any(not one.done() for one in self._files.values())
+
+    def _end_children(self) -> None:
+        for child in self._children.values():
+            child.kill()
+            child.wait()
+        self._children.clear()
+
+    def _advance(self, job: Job, *, may_move: bool) -> None:
+        if job.status == "Running":
+            self._run(job, may_move=may_move)
+        elif may_move:
+            self._next(job)
+
+    def _next(self, job: Job) -> None:
         match job.status:
             case "NotStarted":
                 self._move(job, "Starting")
             case "Starting":
-                job.files = self._fetchers.submit(self._fetch, job)
                 self._move(job, "Preparing")
             case "Preparing":
                 self._when_files_are_there(job)
             case "Queued":
                 self._when_a_node_is_free(job)
-            case "Running":
-                self._when_the_child_ends(job)
             case "Finalizing":
                 self._finish_steps(job)
             case "CancelRequested":
-                if job.child is None or not job.child.running:
+                child = self._children.get(job.name)
+                if child is None or not child.running:
                     self._end_steps(job, "Canceled")
                     self._move(job, "Canceled")
 
     def _fetch(self, job: Job) -> dict[str, Path]:
         """Read the inputs into the job's folder; runs in a thread of its own, outside the lock."""
-        shutil.rmtree(job.folder, ignore_errors=True)  # left over from before a restart of this cloud
-        job.folder.mkdir(parents=True)
+        folder = self.folder(job)
+        shutil.rmtree(folder, ignore_errors=True)  # left over from before a restart of this cloud
+        folder.mkdir(parents=True)
         files = {}
         for name, key in FILES.items():
             if name in job.order.assets:
-                files[key] = self._datastores.fetch(job.order.assets[name], job.folder / "inputs" / key)
+                files[key] = self._datastores.fetch(job.order.assets[name], folder / "inputs" / key)
         return files
 
     def _when_files_are_there(self, job: Job) -> None:
-        if job.files is None or not job.files.done():
+        if job.name not in self._files:
+            self._files[job.name] = self._fetchers.submit(self._fetch, job)
+            return
+        if not self._files[job.name].done():
             return
         try:
-            files = job.files.result()
+            files = self._files.pop(job.name).result()
         except MissingInput as error:
             self._fail(job, "UserError", str(error))
             return
@@ -287,6 +300,7 @@ class Jobs:
         if missing:
             self._fail(job, "UserError", f"The job has no {' and no '.join(missing)} file; set train_file_path and validation_file_path.")
             return
+        self._write_order(job, files)
         self._move(job, "Queued")
 
     def _when_a_node_is_free(self, job: Job) -> None:
@@ -295,12 +309,9 @@ class Jobs:
             self._fail(job, "UserError", refusal)
             return
         if job.order.cluster is not None:
-            running = sum(
-                1 for other in self.all.values() if other.order.cluster == job.order.cluster and other.child and other.child.running
-            )
+            running = sum(1 for other in self.all.values() if other.status == "Running" and other.order.cluster == job.order.cluster)
             if running >= self._nodes_max(job.order.cluster):
                 return
-        job.child = Child([*self._trainer, "train", str(self._write_order(job))], job.folder)
         self._move(job, "Running")
 
     def _unplaceable(self, job: Job) -> str | None:
@@ -325,40 +336,62 @@ class Jobs:
         found = self._clusters.all.get(cluster)
         return found.nodes_max if found else 0
 
-    def _write_order(self, job: Job) -> Path:
-        files = job.files.result() if job.files else {}
+    def _write_order(self, job: Job, files: Mapping[str, Path]) -> None:
         base = job.order.assets["mlflow_model_path"]
         order = {
             "inputs": dict(job.order.literals),
             "train": str(files["train"]),
             "validation": str(files["validation"]),
             "test": str(files["test"]) if "test" in files else None,
-            "out": str(job.out),
-            "metrics": str(job.metrics),
+            "out": str(self.out(job)),
+            "metrics": str(self.metrics(job)),
             "model_name": base.split("/models/")[1].split("/")[0],
             "base_asset_id": base,
         }
-        path = job.folder / "job.json"
-        path.write_text(json.dumps(order, indent=1))
-        return path
+        (self.folder(job) / "job.json").write_text(json.dumps(order, indent=1))
 
-    def _when_the_child_ends(self, job: Job) -> None:
-        assert job.child is not None
-        code = job.child.exit_code
-        if code is None:
+    def _run(self, job: Job, *, may_move: bool) -> None:
+        """Start the trainer, or see how it goes."""
+        child = self._children.get(job.name)
+        if child is None:
+            self._start(job)
+        elif child.running:
             self._advance_steps(job)
-        elif job.fault is not None:
-            self._fail(job, "UserError", job.fault)
-        elif code != 0:
-            self._fail(job, *job.child.reason())
-        elif not job.out.is_dir():
-            self._fail(job, "SystemError", f"The trainer ended well and left no output. Last lines of its log:\n{job.child.log_tail()}")
-        else:
+            self._play(job)
+        elif may_move:
+            self._when_the_child_ends(job, child)
+
+    def _start(self, job: Job) -> None:
+        """Begin, or begin again after this cloud was killed: what the last try logged is forgotten, its whole model is kept."""
+        self.metrics(job).unlink(missing_ok=True)
+        self._children[job.name] = Child([*self._trainer, "train", str(self.folder(job) / "job.json")], self.folder(job))
+
+    def _play(self, job: Job) -> None:
+        """Carry out what was planned for a job that runs."""
+        if job.has("job_canceled"):
+            self._request_cancel(job)
+        elif job.has("job_not_responding"):
+            self._children[job.name].kill()
+            job.error = ("SystemError", "The job does not respond: its node sent no heartbeat.")
+            self._end_steps(job, "Failed")
+            self._move(job, "NotResponding")
+
+    def _when_the_child_ends(self, job: Job, child: Child) -> None:
+        if job.planned is not None and job.has("job_failed"):
+            self._fail(job, job.planned.given["code"], job.planned.given["message"])
+        elif job.has("job_canceled") or job.has("job_not_responding"):
+            self._play(job)
+        elif self.out(job).is_dir():
             self._move(job, "Finalizing")
+        elif child.exit_code != 0:
+            self._fail(job, *child.reason())
+        else:
+            self._fail(job, "SystemError", f"The trainer ended well and left no output. Last lines of its log:\n{child.log_tail()}")
 
     def _advance_steps(self, job: Job) -> None:
         """The first two steps only prepare; the third ends when training logs its first number; the fourth is the training."""
-        training = job.metrics.exists() and job.metrics.stat().st_size > 0
+        metrics = self.metrics(job)
+        training = metrics.exists() and metrics.stat().st_size > 0
         for index, step in enumerate(job.steps[:4]):
             if step.status == "Completed":
                 continue
@@ -391,26 +424,29 @@ class Jobs:
                 self._move_step(job, step, "Canceled")
 
     def _move(self, job: Job, status: str) -> None:
-        assert status in MOVES[job.status], f"{job.name}: {job.status} -> {status} is not a move"
-        now = self.site.clock()
+        lifecycle.check(lifecycle.JOB, job.name, job.status, status)
+        now = self.ground.now()
         job.status = status
+        job.due = self.ground.dials.due("jobs", now)
         if status == "Running":
             job.started = now
-        if status in TERMINAL:
+        if job.over:
             job.ended = now
             for operation in job.cancels:
                 self._operations.succeed(operation)
         self._tell_root(job)
 
     def _move_step(self, job: Job, step: Step, status: str) -> None:
-        now = self.site.clock()
+        now = self.ground.now()
         step.status = status
         step.started = step.started or now
-        step.ended = now if status in TERMINAL else None
+        step.ended = now if status in JOB_ENDS else None
+        self.all.save(job.name, job)
         self._announcer.run_changed(self.step_run(step), (self.experiment_id(job), job.experiment), now)
 
     def _tell_root(self, job: Job) -> None:
-        self._announcer.run_changed(self.root_run(job), (self.experiment_id(job), job.experiment), self.site.clock())
+        self.all.save(job.name, job)
+        self._announcer.run_changed(self.root_run(job), (self.experiment_id(job), job.experiment), self.ground.now())
 
 
 def _listed(properties: Json, wanted: str | None, archived: str) -> bool:

@@ -17,7 +17,8 @@ from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
-    from localcloud.azureml.jobs import Job, Jobs, Step
+    from localcloud.azureml.jobs import Jobs
+    from localcloud.azureml.records import Job, Step
     from localcloud.azureml.site import Site
 
 STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING", "Finalizing": "RUNNING"}
@@ -38,10 +39,19 @@ class Mlflow:
         for version in ("v1.0", "v2.0"):
             api = f"/mlflow/{version}{WORKSPACE}/api/2.0/mlflow/"
             found += [
-                Route(method="GET", path=api + "runs/get", handler=self._run, versions=None),
-                Route(method="POST", path=api + "runs/search", handler=self._search, versions=None),
-                Route(method="GET", path=api + "metrics/get-history", handler=self._history, versions=None),
-                Route(method="GET", path=api + "experiments/get-by-name", handler=self._experiment, versions=None),
+                Route(method="GET", path=api + "runs/get", handler=self._run, versions=None, does="metrics, parameters and tags of a run"),
+                Route(
+                    method="POST",
+                    path=api + "runs/search",
+                    handler=self._search,
+                    versions=None,
+                    does="runs of an experiment or a job",
+                    differs="one filter only: tags.mlflow.rootRunId or parentRunId",
+                ),
+                Route(method="GET", path=api + "metrics/get-history", handler=self._history, versions=None, does="every value of a metric"),
+                Route(
+                    method="GET", path=api + "experiments/get-by-name", handler=self._experiment, versions=None, does="an experiment's id"
+                ),
             ]
         return found
 
@@ -105,7 +115,7 @@ class Mlflow:
         if step:
             tags["mlflow.parentRunId"] = job.name
         latest: dict[str, Json] = {point["key"]: point for point in self._points(job, step)}
-        logged = list(_lines(job)) if step is None or step.name == FINETUNE else []
+        logged = list(self._lines(job)) if step is None or step.name == FINETUNE else []
         params = {line["param"]: str(line["value"]) for line in logged if "param" in line}
         tags |= {line["tag"]: str(line["value"]) for line in logged if "tag" in line}
         info = {
@@ -134,19 +144,18 @@ class Mlflow:
             return []
         return [
             {"key": line["name"], "value": line["value"], "timestamp": line["timestamp_ms"], "step": line["step"]}
-            for line in _lines(job)
-            if "name" in line
+            for line in self._lines(job)
+            if "name" in line and not (job.has("job_nan_losses") and "loss" in line["name"])
         ]
 
-
-def _lines(job: Job) -> Iterator[Json]:
-    try:
-        content = job.metrics.read_bytes()
-    except FileNotFoundError:
-        return
-    for line in content.split(b"\n")[:-1]:  # what follows the last line feed is still being written
-        if line.strip():
-            yield json.loads(line)
+    def _lines(self, job: Job) -> Iterator[Json]:
+        try:
+            content = self.jobs.metrics(job).read_bytes()
+        except FileNotFoundError:
+            return
+        for line in content.split(b"\n")[:-1]:  # what follows the last line feed is still being written
+            if line.strip():
+                yield json.loads(line)
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -5,56 +5,60 @@ Registered models: a name, a version and the output of a job. The path of a vers
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud.azureml import model_folder
 from localcloud.azureml.jobs import has_tags
+from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
 
 if TYPE_CHECKING:
+    from localcloud.azureml.events import Announcer
+    from localcloud.azureml.ground import Ground
     from localcloud.azureml.jobs import Jobs
-    from localcloud.azureml.site import Site
 
 FIELDS = frozenset({
     "description", "tags", "properties", "modelType", "modelUri", "isAnonymous", "isArchived", "flavors", "jobName", "stage",
     "autoDeleteSetting", "intellectualProperty", "datasets", "provisioningState", "systemMetadata",
 })  # fmt: skip
+CONTAINER_FIELDS = frozenset({"description", "tags", "properties", "isArchived", "latestVersion", "nextVersion", "provisioningState"})
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions of assets
 _OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+?)(?:/paths/?)?/?")
-
-
-@dataclass(kw_only=True)
-class Model:
-    """One version of a model."""
-
-    name: str
-    version: str
-    properties: Json
-    folder: Path
-    created: datetime
-    modified: datetime
 
 
 class Models:
     """All model versions of the workspace."""
 
-    def __init__(self, site: Site, jobs: Jobs) -> None:
-        self.site = site
+    def __init__(self, ground: Ground, jobs: Jobs, announcer: Announcer) -> None:
+        self.ground = ground
+        self.site = ground.site
         self.jobs = jobs
-        self.all: dict[tuple[str, str], Model] = {}
+        self.all = Shelf(ground.store, "model", Model)
+        self._announcer = announcer
 
     def routes(self) -> list[Route]:
         versions = WORKSPACE + "/models/{name}/versions"
         return [
-            Route(method="GET", path=WORKSPACE + "/models", handler=self._containers),
-            Route(method="GET", path=WORKSPACE + "/models/{name}", handler=self._container),
-            Route(method="GET", path=versions, handler=self._list),
-            Route(method="GET", path=versions + "/{version}", handler=self._get),
-            Route(method="PUT", path=versions + "/{version}", handler=self._put),
+            Route(method="GET", path=WORKSPACE + "/models", handler=self._containers, does="list the names of models"),
+            Route(method="GET", path=WORKSPACE + "/models/{name}", handler=self._container, does="one name with its latest version"),
+            Route(
+                method="PUT",
+                path=WORKSPACE + "/models/{name}",
+                handler=self._put_container,
+                does="archive or restore all versions of a name",
+            ),
+            Route(method="GET", path=versions, handler=self._list, does="list the versions of a model"),
+            Route(method="GET", path=versions + "/{version}", handler=self._get, does="one version of a model"),
+            Route(
+                method="PUT",
+                path=versions + "/{version}",
+                handler=self._put,
+                does="register the output of a job; change tags; archive or restore",
+                differs="an MLflow folder is checked file by file here; Azure seems to check less and fails at the deployment",
+            ),
         ]
 
     def by_id(self, asset_id: str) -> Model | None:
@@ -62,15 +66,33 @@ class Models:
         arm = re.fullmatch(re.escape(self.site.workspace_id) + r"/models/([^/]+)/versions/([^/]+)", asset_id, re.IGNORECASE)
         short = re.fullmatch(r"azureml:([^:/]+):([^:/]+)", asset_id)
         found = arm or short
-        return self.all.get((found[1], found[2])) if found else None
+        return self.all.get(f"{found[1]}:{found[2]}") if found else None
+
+    def folder(self, model: Model) -> Path:
+        """Return where the MLflow folder of the model lies: the output of its job."""
+        return self.jobs.out(self.jobs.all[model.job])
 
     def _containers(self, call: Call) -> Response:  # noqa: ARG002
-        names = dict.fromkeys(name for name, _ in self.all)
+        names = dict.fromkeys(model.name for model in self.all.values())
         return answer({"value": [self._container_body(name) for name in names]})
 
     def _container(self, call: Call) -> Response:
         if not self._versions(call["name"]):
             raise _not_found(f"Could not find asset with ID: {call['name']}")
+        return answer(self._container_body(call["name"]))
+
+    def _put_container(self, call: Call) -> Response:
+        """Archive or restore every version: what the SDK asks for when it archives a model without naming one."""
+        versions, body = self._versions(call["name"]), call.request.json()
+        if not versions:
+            raise _not_found(f"Could not find asset with ID: {call['name']}")
+        known_only(body, frozenset({"properties", "id", "name", "type", "systemData"}), "A model")
+        asked = mapping(body, "properties", "A model")
+        known_only(asked, CONTAINER_FIELDS, "A model's properties")
+        for model in versions:
+            model.properties["isArchived"] = bool(asked.get("isArchived"))
+            model.modified = self.ground.now()
+            self.all.save(model.key, model)
         return answer(self._container_body(call["name"]))
 
     def _list(self, call: Call) -> Response:
@@ -81,7 +103,7 @@ class Models:
         return answer({"value": [self._body(model) for model in found[: int(query.get("$top", "100"))]]})
 
     def _get(self, call: Call) -> Response:
-        model = self.all.get((call["name"], call["version"]))
+        model = self.all.get(f"{call['name']}:{call['version']}")
         if model is None:
             raise _not_found(f"Could not find asset with ID: {call['name']}:{call['version']}")
         return answer(self._body(model))
@@ -94,16 +116,18 @@ class Models:
         if not NAME.fullmatch(name) or not NAME.fullmatch(version):
             raise Refused(400, "UserError", f"The model name or version '{name}:{version}' is invalid; use letters, digits, -, _ and dots.")
         tags, properties = text_map(asked, "tags", "A model version"), text_map(asked, "properties", "A model version")
-        old = self.all.get((name, version))
-        now = self.site.clock()
+        old = self.all.get(f"{name}:{version}")
+        now = self.ground.now()
         if old is not None:
             if asked.get("modelUri") != old.properties["modelUri"]:
-                raise Refused(400, "UserError", "Asset paths cannot be updated.", inner=("Immutable", "AssetPathImmutable"))
+                status = int(self.ground.switches.immutable_status)
+                raise Refused(status, "UserError", "Asset paths cannot be updated.", inner=("Immutable", "AssetPathImmutable"))
             old.properties |= {"tags": tags, "properties": properties, "isArchived": bool(asked.get("isArchived"))}
             old.properties["description"] = asked.get("description") or ""
             old.modified = now
+            self.all.save(old.key, old)
             return answer(self._body(old))
-        job_name, folder, flavors = self._resolve(str(asked.get("modelUri")), str(asked.get("modelType")))
+        job_name, flavors = self._resolve(str(asked.get("modelUri")), str(asked.get("modelType")))
         kept = {
             "description": asked.get("description") or "",
             "tags": tags,
@@ -116,12 +140,13 @@ class Models:
             "modelUri": asked["modelUri"],
             "provisioningState": "Succeeded",
         }
-        model = Model(name=name, version=version, properties=kept, folder=folder, created=now, modified=now)
-        self.all[name, version] = model
+        model = Model(name=name, version=version, properties=kept, job=job_name, created=now, modified=now)
+        self.all.save(model.key, model)
+        self._announcer.model_registered(name, version, tags=tags, properties=properties)
         return answer(self._body(model), 201)
 
-    def _resolve(self, uri: str, kind: str) -> tuple[str, Path, dict[str, dict[str, str]]]:
-        """Return job, folder and flavors behind the path of a model; the client sends it unresolved."""
+    def _resolve(self, uri: str, kind: str) -> tuple[str, dict[str, dict[str, str]]]:
+        """Return job and flavors behind the path of a model; the client sends it unresolved."""
         match = _OUTPUT.fullmatch(uri)
         if match is None or kind != "mlflow_model":
             message = f"The local cloud registers mlflow_model from azureml://jobs/<job>/outputs/<output>, and this is {kind} from {uri}."
@@ -134,17 +159,18 @@ class Models:
             message = f"The path {uri} does not exist in storage: the job is {job.status} and its output is {bound}."
             raise _path_not_found(message)
         try:
-            return job.name, job.out, model_folder.check(job.out)
+            return job.name, model_folder.check(self.jobs.out(job))
         except model_folder.BadModel as error:
             raise _path_not_found(f"The path {uri} holds no MLflow model: {error}.") from None
 
     def _versions(self, name: str) -> list[Model]:
         """Return all versions of a name, the newest first."""
-        return [model for (of, _), model in reversed(self.all.items()) if of == name]
+        return [model for model in reversed(self.all.values()) if model.name == name]
 
     def _container_body(self, name: str) -> Json:
         versions = self._versions(name)
-        properties = {"description": "", "tags": {}, "properties": {}, "isArchived": False, "latestVersion": versions[0].version}
+        archived = all(model.properties["isArchived"] for model in versions)
+        properties = {"description": "", "tags": {}, "properties": {}, "isArchived": archived, "latestVersion": versions[0].version}
         return self.site.resource(f"models/{name}", "models", properties, versions[-1].created, versions[0].created)
 
     def _body(self, model: Model) -> Json:

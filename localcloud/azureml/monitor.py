@@ -11,18 +11,19 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from localcloud.azureml import site as sites
 from localcloud.azureml.endpoints import PATH
+from localcloud.azureml.records import Life
 from localcloud.azureml.routes import MONITOR, Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only
 
 if TYPE_CHECKING:
-    from localcloud.azureml.site import Site
+    from localcloud.azureml.ground import Ground
 
 METRICS = "/providers/microsoft.insights/metrics"
 REQUESTS = "RequestsPerMinute"
@@ -32,44 +33,52 @@ INTERVALS = {
 }  # fmt: skip
 CPU_AT_REST = 1.0  # percent; invented: the emulator measures no processor
 POINTS_MAX = 100_000  # a guess; a longer question is refused rather than answered slowly
+STAMP = "%Y-%m-%dT%H:%M:%SZ"  # of a point
 _FILTER = re.compile(r"deployment\s+eq\s+'([^']*)'", re.IGNORECASE)
-
-
-@dataclass(kw_only=True)
-class Life:
-    """One time during which a deployment stood ready."""
-
-    began: float  # seconds since 1970
-    capacity: int
-    ended: float | None = None  # None: it still does
 
 
 class Meter:
     """Counts requests and lives; kept after the deployment is gone, as Azure does for 90 days."""
 
-    def __init__(self, grain_seconds: int, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ground: Ground, grain_seconds: int) -> None:
         self.grain = grain_seconds
-        self._clock = clock
+        self.ground = ground
         self._lock = threading.Lock()
+        self._counts = Shelf(ground.store, f"requests-{grain_seconds}", int)  # endpoint/deployment/grain number -> requests
+        self._lives = Shelf(ground.store, "lives", list[Life])  # deployment's ARM id in lower case -> its lives
         self._requests: dict[tuple[str, str], Counter[int]] = {}  # (endpoint, deployment) -> grain number -> requests
-        self._lives: dict[str, list[Life]] = {}  # deployment's ARM id in lower case -> its lives
+        for key, count in self._counts.all.items():
+            endpoint, deployment, number = key.split("/")
+            self._requests.setdefault((endpoint, deployment), Counter())[int(number)] = count
 
     def count(self, endpoint: str, deployment: str) -> None:
         """Count one request that arrived at a scoring server."""
+        number = int(self.ground.now().timestamp() // self.grain)
         with self._lock:
-            self._requests.setdefault((endpoint, deployment), Counter())[int(self._clock().timestamp() // self.grain)] += 1
+            counted = self._requests.setdefault((endpoint, deployment), Counter())
+            counted[number] += 1
+            self._counts.save(f"{endpoint}/{deployment}/{number}", counted[number])
+
+    def clear(self) -> None:
+        with self._lock:
+            self._requests.clear()
+            self._counts.clear()
+            self._lives.clear()
 
     def began(self, deployment_id: str, capacity: int, now: datetime) -> None:
-        lives = self._lives.setdefault(deployment_id.lower(), [])
+        key = deployment_id.lower()
+        lives = self._lives.get(key) or []
         if lives and lives[-1].ended is None:  # an update: the same life goes on
             lives[-1].capacity = capacity
         else:
             lives.append(Life(began=now.timestamp(), capacity=capacity))
+        self._lives.save(key, lives)
 
     def ended(self, deployment_id: str, now: datetime) -> None:
         lives = self._lives.get(deployment_id.lower())
         if lives and lives[-1].ended is None:
             lives[-1].ended = now.timestamp()
+            self._lives.save(deployment_id.lower(), lives)
 
     def requests(self, endpoint: str, deployment: str | None = None) -> Counter[int]:
         """Return requests by grain; None: of all deployments."""
@@ -90,7 +99,7 @@ class Meter:
         """Return the most instances that stood ready between two moments; None: none did."""
         alive = [
             life.capacity
-            for life in self._lives.get(deployment_id.lower(), [])
+            for life in self._lives.get(deployment_id.lower()) or []
             if life.began < last and (life.ended is None or life.ended > first)
         ]
         return max(alive, default=None)
@@ -116,15 +125,30 @@ class Question:
 class Monitor:
     """Answers microsoft.insights/metrics below an endpoint or a deployment."""
 
-    def __init__(self, site: Site, meter: Meter) -> None:
-        self.site = site
+    def __init__(self, ground: Ground, meter: Meter) -> None:
+        self.ground = ground
+        self.site = ground.site
         self.meter = meter
 
     def routes(self) -> list[Route]:
         of_deployment = PATH + "/deployments/{deployment}" + METRICS
         return [
-            Route(method="GET", path=PATH + METRICS, handler=self._endpoint, versions=MONITOR),
-            Route(method="GET", path=of_deployment, handler=self._deployment, versions=MONITOR),
+            Route(
+                method="GET",
+                path=PATH + METRICS,
+                handler=self._endpoint,
+                versions=MONITOR,
+                does="requests of an endpoint, by Azure Monitor",
+                differs="at once, in a grain of your choice; one filter: deployment eq '<name>'",
+            ),
+            Route(
+                method="GET",
+                path=of_deployment,
+                handler=self._deployment,
+                versions=MONITOR,
+                does="heartbeat of a deployment, by Azure Monitor",
+                differs="capacity and an invented processor load",
+            ),
         ]
 
     def _endpoint(self, call: Call) -> Response:
@@ -132,6 +156,7 @@ class Monitor:
         counted = self.meter.requests(call["endpoint"], question.deployment)
         values = [_sum(counted, start, question.step, self.meter.grain) for start in question.steps()]
         points = [_point(start, value, question) for start, value in zip(question.steps(), values, strict=True)]
+        points = self._shown(call, points)
         series = [{"metadatavalues": [], "data": points}] if any(value is not None for value in values) else []
         return self._answer(call, question, {REQUESTS: ("Count", series)}, "onlineEndpoints")
 
@@ -139,7 +164,7 @@ class Monitor:
         question = self._question(call, HEARTBEATS)
         identity = call.request.path[: -len(METRICS)]
         found: dict[str, tuple[str, list[Json]]] = {}
-        now = self.site.clock().timestamp()
+        now = self.ground.now().timestamp()
         for name in question.names:
             points = []
             for start in question.steps():
@@ -148,8 +173,19 @@ class Monitor:
                     value = float(capacity) if name == HEARTBEATS[0] else CPU_AT_REST
                     points.append(_point(start, value, question))
             unit = "Count" if name == HEARTBEATS[0] else "Percent"
-            found[name] = (unit, [{"metadatavalues": [], "data": points}] if points else [])
+            found[name] = (unit, [{"metadatavalues": [], "data": self._shown(call, points)}] if points else [])
         return self._answer(call, question, found, "onlineEndpoints/deployments")
+
+    def _shown(self, call: Call, points: list[Json]) -> list[Json]:
+        """Return the points that can be seen now, after what was planned to go wrong."""
+        resource = call.request.path[: -len(METRICS)]
+        if self.ground.faults.take("metrics_without_points", resource=resource):
+            return []
+        late = self.ground.faults.take("metrics_late", resource=resource)
+        if late is None:
+            return points
+        newest = (self.ground.now() - timedelta(seconds=float(late["seconds"]))).strftime(STAMP)
+        return [point for point in points if point["timeStamp"] <= newest]
 
     def _question(self, call: Call, known: tuple[str, ...]) -> Question:
         query = call.request.query
@@ -240,7 +276,7 @@ def _sum(counted: Counter[int], start: float, step: int, grain: int) -> float | 
 
 
 def _point(start: float, value: float | None, question: Question) -> Json:
-    point: Json = {"timeStamp": datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    point: Json = {"timeStamp": datetime.fromtimestamp(start, UTC).strftime(STAMP)}
     if value is not None:
         point |= dict.fromkeys(question.aggregations, value)
     return point

@@ -6,82 +6,84 @@ Deliberate difference from Azure: `Retry-After: 1` is sent, so that the SDK's po
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
+from localcloud.azureml.records import Operation
 from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
-    from localcloud.azureml.site import Site
+    from localcloud.azureml.ground import Ground
 
 RETRY_AFTER = "1"  # seconds, whole (the SDK reads an int); Azure sends none, the SDK then waits 5 to 30 s
 TIMEOUT = "PT30M"  # what Azure's header says [recorded]
 NOT_ENDED = "0001-01-01T00:00:00+00:00"  # Azure's end time of what runs [recorded]
+RESOURCES = {"oeidp": "endpoint", "odidp": "deployment", "jobidp": "job", "": "compute"}  # Azure's prefix -> what it is about
 _RESULTS = {"mfe": "mfeOperationResults", "compute": "computeOperationsResults"}  # Azure spells them differently
 _LOCATION = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/"
 
 
-@dataclass(kw_only=True)
-class Operation:
-    """One operation; `status` is Updating or Deleting until it is Succeeded, Failed or Canceled."""
-
-    id: str
-    status: str
-    started: datetime
-    api_version: str
-    family: str = "mfe"  # begins the words of its addresses: mfe, or compute
-    ended: datetime | None = None  # None: still going
-    error: Json | None = None  # None: no failure
-
-
 class Operations:
-    """All operations since the start."""
+    """All operations of this cloud."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self._all: dict[str, Operation] = {}
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.site = ground.site
+        self.all = Shelf(ground.store, "operation", Operation)
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=_LOCATION + "mfeOperationsStatus/{operation}", handler=self._status),
-            Route(method="GET", path=_LOCATION + "mfeOperationResults/{operation}", handler=self._result),
-            Route(method="GET", path=_LOCATION + "computeOperationsStatus/{operation}", handler=self._status),
-            Route(method="GET", path=_LOCATION + "computeOperationsResults/{operation}", handler=self._result),
+            Route(method="GET", path=_LOCATION + "mfeOperationsStatus/{operation}", handler=self._status, does="state of a long operation"),
+            Route(
+                method="GET", path=_LOCATION + "mfeOperationResults/{operation}", handler=self._result, does="result of a long operation"
+            ),
         ]
 
-    def begin(self, prefix: str, status: str, api_version: str, *, family: str = "mfe") -> Operation:
-        """Begin one; `prefix` is Azure's word for the kind of resource (oeidp, odidp), "" where the id is a GUID alone."""
-        name = f"{prefix}:{uuid.uuid4()}:{uuid.uuid4()}" if prefix else str(uuid.uuid4())
-        operation = Operation(id=name, status=status, started=self.site.clock(), api_version=api_version, family=family)
-        self._all[name] = operation
-        return operation
+    def begin(self, prefix: str, status: str, api_version: str, *, name: str, family: str = "mfe") -> str:
+        """Begin one for the resource `name` and return its id; `prefix` is Azure's word for the kind, "" where the id is a GUID alone."""
+        guid = self.ground.chance.guid
+        made = f"{prefix}:{guid()}:{guid()}" if prefix else guid()
+        stuck = self.ground.faults.take("operation_stuck", resource=RESOURCES[prefix], name=name) is not None
+        operation = Operation(id=made, status=status, started=self.ground.now(), api_version=api_version, family=family, stuck=stuck)
+        self.all.save(made, operation)
+        return made
 
-    def succeed(self, operation: Operation) -> None:
-        operation.status, operation.ended = "Succeeded", self.site.clock()
+    def ended(self, name: str) -> bool:
+        return self.all[name].ended is not None
 
-    def fail(self, operation: Operation, code: str, message: str) -> None:
-        operation.status, operation.ended = "Failed", self.site.clock()
-        operation.error = {"code": code, "message": message}
+    def succeed(self, name: str) -> None:
+        self._end(name, "Succeeded", None)
 
-    def cancel(self, operation: Operation, message: str) -> None:
-        operation.status, operation.ended = "Canceled", self.site.clock()
-        operation.error = {"code": "OperationCanceled", "message": message}
+    def fail(self, name: str, code: str, message: str) -> None:
+        self._end(name, "Failed", {"code": code, "message": message})
 
-    def status_address(self, operation: Operation) -> str:
+    def cancel(self, name: str, message: str) -> None:
+        self._end(name, "Canceled", {"code": "OperationCanceled", "message": message})
+
+    def _end(self, name: str, status: str, error: Json | None) -> None:
+        operation = self.all[name]
+        if operation.stuck or operation.ended:
+            return
+        lifecycle.check(lifecycle.OPERATION, name, operation.status, status)
+        operation.status, operation.ended, operation.error = status, self.ground.now(), error
+        self.all.save(name, operation)
+
+    def status_address(self, name: str) -> str:
+        operation = self.all[name]
         return self._address(f"{operation.family}OperationsStatus", operation)
 
-    def headers(self, operation: Operation, resource_path: str | None = None) -> Mapping[str, str]:
+    def headers(self, name: str, resource_path: str | None = None) -> Mapping[str, str]:
         """Return the headers of a 201 or 202. A PUT's Location is the resource itself, a DELETE's the result."""
+        operation = self.all[name]
         location = self._address(_RESULTS[operation.family], operation)
         if resource_path is not None:
             location = f"{self.site.base}{resource_path}?api-version={operation.api_version}"
         return {
-            "Azure-AsyncOperation": self.status_address(operation),
+            "Azure-AsyncOperation": self.status_address(name),
             "Location": location,
             "x-ms-async-operation-timeout": TIMEOUT,
             "Retry-After": RETRY_AFTER,
@@ -92,9 +94,9 @@ class Operations:
         return f"{self.site.base}{path}{kind}/{operation.id}?api-version={operation.api_version}"
 
     def _find(self, call: Call) -> Operation:
-        found = self._all.get(call["operation"])
+        found = self.all.get(call["operation"])
         if found is None:
-            raise Refused(404, "NotFound", f"There is no operation {call['operation']}; this cloud forgets them when it stops.")
+            raise Refused(404, "NotFound", f"There is no operation {call['operation']}.")
         return found
 
     def _status(self, call: Call) -> Response:

@@ -65,6 +65,9 @@ class Route:
     versions: frozenset[str] | None = MANAGEMENT  # None: this address has no api-version
     signed: bool = True  # a bearer token for Azure Resource Manager or Azure ML is needed
     locked: bool = True  # False: the handler waits for others, and locks what it needs itself
+    does: str = ""  # what a person uses it for; "": the path says it
+    differs: str = ""  # what Azure does otherwise, as far as is known
+    query: frozenset[str] | None = None  # names that may stand in the query beside api-version; None: the handler decides
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
-    from localcloud.azureml.jobs import Job, Jobs, Step
+    from localcloud.azureml.jobs import Jobs
+    from localcloud.azureml.records import Job, Step
     from localcloud.azureml.site import Site
 
 _RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
@@ -29,11 +30,27 @@ class RunHistory:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=_RUNS, handler=self._run, versions=None),
-            Route(method="GET", path=_RUNS + "/details", handler=self._details, versions=None),
-            Route(method="GET", path=_RUNS + "/children", handler=self._children, versions=None),
+            Route(method="GET", path=_RUNS, handler=self._run, versions=None, does="one run"),
+            Route(
+                method="GET", path=_RUNS + "/details", handler=self._details, versions=None, does="status and log addresses, for streaming"
+            ),
+            Route(
+                method="GET",
+                path=_RUNS + "/children",
+                handler=self._children,
+                versions=None,
+                does="the steps of a job",
+                differs="the steps hang below the job's run; Azure has one more pipeline run between them",
+            ),
             # in Azure a signed address of blob storage: it is fetched without a token
-            Route(method="GET", path="/joblogs/{run}/{signature}/{file}", handler=self._log, versions=None, signed=False),
+            Route(
+                method="GET",
+                path="/joblogs/{run}/{signature}/{file}",
+                handler=self._log,
+                versions=None,
+                signed=False,
+                does="a log of a job, by its signed address",
+            ),
         ]
 
     def _find(self, run_id: str) -> tuple[Job, Step | None]:
@@ -70,7 +87,7 @@ class RunHistory:
         return answer(body | optional)
 
     def _log_files(self, job: Job) -> dict[str, str]:
-        if job.child is None:
+        if not self.jobs.started(job):
             return {}
         signature = sites.stable_guid("log", job.name, job.created.isoformat())
         return {f"user_logs/{name}": f"{self.site.base}/joblogs/{job.name}/{signature}/{name}" for name in LOGS}
@@ -81,7 +98,7 @@ class RunHistory:
         file = LOGS.get(call["file"])
         if call["signature"] != signature or file is None:
             raise Refused(404, "BlobNotFound", "There is no such log; take its address from the details of the run.")
-        path = job.folder / file
+        path = self.jobs.folder(job) / file
         content = path.read_bytes() if path.exists() else b""
         return Response(status=200, body=content, headers={"content-type": "text/plain; charset=utf-8"})
 

@@ -2,28 +2,35 @@
 The scoring address: who asks is checked, one deployment is chosen, its child answers, and the request is counted.
 
 A header names a deployment and bypasses the traffic; otherwise shares are kept exactly, by a counter: of any 100 requests
-in a row each deployment gets its share. A failing model server is a 424, as in Azure.
+in a row each deployment gets its share. A failing model server is a 424, as in Azure. Mirrored requests are copies: the mirror's
+answer is thrown away, and nobody waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import re
-import uuid
+import threading
+from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING
 
 from localcloud.azureml.routes import Call, Route
 from localcloud.azureml.tokens import MACHINE_LEARNING
-from localcloud.azureml.wire import Refused, Response
+from localcloud.azureml.wire import Refused, Response, answer
 
 if TYPE_CHECKING:
-    from localcloud.azureml.deployments import Deployment
-    from localcloud.azureml.endpoints import Endpoint, Endpoints
+    from localcloud.azureml.deployments import Deployments
+    from localcloud.azureml.endpoints import Endpoints
+    from localcloud.azureml.ground import Ground
     from localcloud.azureml.monitor import Meter
+    from localcloud.azureml.records import Deployment, Endpoint
     from localcloud.azureml.tokens import Tokens
 
 DEPLOYMENT_HEADER = "azureml-model-deployment"
+FAULTS = ("scoring_empty", "scoring_failed", "scoring_throttled")
 STRIDE = 61  # prime to 100, so that it visits every hundredth once, and shares are mixed rather than in blocks
 _DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
@@ -31,28 +38,65 @@ _DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 class Scoring:
     """Forwards requests to the children of deployments."""
 
-    def __init__(self, endpoints: Endpoints, meter: Meter, tokens: Tokens, lock: RLock) -> None:
+    def __init__(
+        self, ground: Ground, *, endpoints: Endpoints, deployments: Deployments, meter: Meter, tokens: Tokens, lock: RLock
+    ) -> None:
+        self.ground = ground
         self._endpoints = endpoints
+        self._deployments = deployments
         self._meter = meter
         self._tokens = tokens
         self._lock = lock
 
     def routes(self) -> list[Route]:
-        path = "/endpoints/{endpoint}/score"
-        return [Route(method="POST", path=path, handler=self._score, versions=None, signed=False, locked=False)]
+        return [
+            Route(
+                method="POST",
+                path="/endpoints/{endpoint}/score",
+                handler=self._score,
+                versions=None,
+                signed=False,
+                locked=False,
+                does="ask a model",
+                differs="the model is a small stand-in; on one host for all endpoints, in Azure on a host of the endpoint's own",
+            )
+        ]
 
     def _score(self, call: Call) -> Response:
         with self._lock:
             endpoint = self._endpoints.find(call["endpoint"])
             self._check_caller(call, endpoint)
             deployment = self._choose(endpoint, call.request.headers.get(DEPLOYMENT_HEADER))
-            port, timeout = deployment.port, _seconds(str(deployment.properties["requestSettings"]["requestTimeout"]))
+            port, timeout = self._deployments.port(deployment), _seconds(str(deployment.properties["requestSettings"]["requestTimeout"]))
+            mirror = self._mirror(endpoint)
+            self.ground.store.commit()
+        if mirror is not None:
+            threading.Thread(target=self._copy, args=(call.request.body, mirror, timeout), name="mirror", daemon=True).start()
         self._meter.count(endpoint.name, deployment.name)
+        about = {"endpoint": endpoint.name, "deployment": deployment.name}
+        fault = self.ground.faults.take_any(FAULTS, **about)
+        if fault is not None:
+            return _spoiled(fault.kind, deployment.name, fault["retry_after"] if fault.kind == "scoring_throttled" else 0)
         if port is None:
             raise Refused(424, "ModelNotReady", f"The container of deployment {deployment.name} is not running; look at its logs.")
+        slow = self.ground.faults.take("scoring_slow", **about)
         answered = _forward(call.request.body, port, timeout)
-        headers = {DEPLOYMENT_HEADER: deployment.name, "x-request-id": str(uuid.uuid4()), **answered.headers}
-        return Response(status=answered.status, body=answered.body, headers=headers)
+        headers = {DEPLOYMENT_HEADER: deployment.name, "x-request-id": self.ground.chance.guid(), **answered.headers}
+        return replace(answered, headers=headers, after_seconds=float(slow["seconds"]) if slow else 0.0)
+
+    def _mirror(self, endpoint: Endpoint) -> Deployment | None:
+        """Return the deployment that gets a copy of this request; None: no one does."""
+        for name, share in endpoint.mirror.items():
+            if share and (endpoint.asked * STRIDE % 100) < share:
+                return self._endpoints.deployments_of(endpoint.name).get(name)
+        return None
+
+    def _copy(self, body: bytes, deployment: Deployment, timeout: float) -> None:
+        self._meter.count(deployment.endpoint, deployment.name)
+        port = self._deployments.port(deployment)
+        if port is not None:
+            with contextlib.suppress(Refused):  # whatever the mirror says, nobody hears it
+                _forward(body, port, timeout)
 
     def _check_caller(self, call: Call, endpoint: Endpoint) -> None:
         if endpoint.auth_mode == "AADToken":
@@ -65,11 +109,24 @@ class Scoring:
     def _choose(self, endpoint: Endpoint, named: str | None) -> Deployment:
         if named is None:
             named = _share_out(endpoint)
-        deployment = endpoint.deployments.get(named) if named else None
+            self._endpoints.all.save(endpoint.name, endpoint)
+        deployment = self._endpoints.deployments_of(endpoint.name).get(named) if named else None
         if deployment is None or deployment.state not in {"Succeeded", "Updating"}:
             message = f"The endpoint {endpoint.name} has no deployment for this; check its traffic and the header {DEPLOYMENT_HEADER}."
             raise Refused(404, "NoValidDeployment", message)
         return deployment
+
+
+def _spoiled(kind: str, deployment: str, retry_after: float) -> Response:
+    """Return what a planned fault answers in the model's stead."""
+    headers = {DEPLOYMENT_HEADER: deployment}
+    if kind == "scoring_empty":
+        return answer({}, 200, headers)
+    if kind == "scoring_throttled":
+        body = {"error": {"code": "TooManyRequests", "message": "Too many requests for this model; try again later."}}
+        return answer(body, 429, {**headers, "Retry-After": f"{retry_after:g}"})
+    reason = {"ms-azureml-model-error-statuscode": "500", "ms-azureml-model-error-reason": "model_error"}
+    return Response(status=424, body=json.dumps("The model failed.").encode(), headers={**headers, **reason})
 
 
 def _share_out(endpoint: Endpoint) -> str | None:

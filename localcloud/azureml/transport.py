@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
 from azure.core.credentials import AccessToken
 from requests.adapters import BaseAdapter
+from urllib3.exceptions import ProtocolError
 
 from localcloud.azureml.wire import Request, Response
+from localcloud.web import Ending
 
 if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
@@ -41,14 +44,29 @@ class Credential:
 class Adapter(BaseAdapter):
     """Carries what `requests` would send over a socket to `Cloud.handle`."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, sleep: Callable[[float], object] = time.sleep) -> None:
         super().__init__()
         self._cloud = cloud
+        self._sleep = sleep
 
-    def send(
-        self, request: requests.PreparedRequest, *_: object, **__: object
-    ) -> requests.Response:  # the rest (stream, timeout, certificates) has no meaning without a socket
-        return _to_requests(request, self._cloud.handle(_from_requests(request)))
+    def send(self, request: requests.PreparedRequest, *_: object, **given: Any) -> requests.Response:
+        """Answer, or fail as a socket would: the other arguments (stream, certificates) have no meaning without one."""
+        answered = self._cloud.handle(_from_requests(request))
+        self._keep_back(answered, given.get("timeout"))
+        if answered.ending is Ending.ANSWERED:
+            return _to_requests(request, answered)
+        if answered.ending is Ending.RESET:
+            raise requests.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "Connection reset by peer")))
+        lost = RemoteDisconnected("Remote end closed connection without response")
+        raise requests.ConnectionError(ProtocolError("Connection aborted.", lost))
+
+    def _keep_back(self, answered: Response, timeout: object) -> None:
+        patience = timeout[1] if isinstance(timeout, tuple) else timeout
+        if isinstance(patience, int | float) and answered.after_seconds > patience:
+            self._sleep(patience)
+            raise requests.ReadTimeout(f"Read timed out. (read timeout={patience})")
+        if answered.after_seconds:
+            self._sleep(answered.after_seconds)
 
     def close(self) -> None:
         """Nothing is open."""

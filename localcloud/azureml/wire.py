@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from localcloud.web import Ending
+
 Json = dict[str, Any]
 
 
@@ -44,6 +46,8 @@ class Response:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    ending: Ending = Ending.ANSWERED  # what the client gets to see of it
+    after_seconds: float = 0.0  # so long a skin keeps it back
 
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

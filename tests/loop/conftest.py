@@ -81,8 +81,10 @@ class App:
             return int(getattr(error, "code", 0))
         return 202
 
-    def fault(self, **faults: Any) -> None:
-        fetched(f"{self.running.azureml}/_localcloud/faults", context=self.running.context, body=json.dumps(faults).encode())
+    def fault(self, kind: str, **given: Any) -> None:
+        """Let this go wrong next."""
+        plan = {"faults": [{"fault": kind, **given}]}
+        fetched(f"{self.running.azureml}/_localcloud/faults", context=self.running.context, body=json.dumps(plan).encode())
 
     def shown(self) -> dict[str, Any]:
         return self.running.shown()

@@ -161,7 +161,7 @@ def test_an_upload_that_is_deleted_at_once_costs_nothing(app):
 
 
 def test_a_job_that_fails_ends_the_tuning_with_its_reason(app):
-    app.fault(jobs={"fail_next": "The node lost its GPU."})
+    app.fault("job_failed", message="The node lost its GPU.")
     tuning = app.upload("failing-job/a.jsonl", chats("crate"))
 
     stopped = app.until(tuning, "tuning", "stopped")
@@ -183,7 +183,7 @@ def test_a_training_process_that_is_killed_ends_its_job_failed_with_its_log_as_t
 
 
 def test_a_deployment_that_fails_gets_no_traffic_and_is_deleted(app):
-    app.fault(deployments={"fail_next": "The weights do not load."})
+    app.fault("deployment_failed", message="The weights do not load.")
     tuning = app.upload("failing-deployment/a.jsonl", chats("anchor"))
 
     service = app.until(tuning, "service", "torn down", "asleep", "falling asleep")

@@ -70,6 +70,10 @@ class World:
         assert answered.status == 200, answered.body
         return json.loads(answered.body)
 
+    def plan(self, *faults: dict[str, Any]) -> None:
+        """Let these things go wrong next."""
+        assert self.ask("POST", "/_localcloud/faults", {"faults": list(faults)}, version=None).status == 200
+
     def until(self, happened: Callable[[], object]) -> None:
         """Move the cloud until it has happened."""
         last = time.monotonic() + DEADLINE_SECONDS

@@ -112,11 +112,10 @@ def test_weights_that_do_not_load_fail_the_deployment_and_its_operation(world: A
 def test_the_next_deployment_fails_or_is_refused_when_a_test_asks_for_it(world: Any, kit: Any) -> None:
     model = world.registered()
     world.endpoint()
-    faults = {"deployments": {"refuse_next": "Not enough quota available.", "fail_next": "No A100 is free."}}
-    assert world.ask("POST", "/_localcloud/faults", faults, version=None).status == 204
+    world.plan({"fault": "deployment_refused"}, {"fault": "deployment_failed", "message": "No A100 is free."})
 
     refused = world.ask("PUT", "onlineEndpoints/bot-1/deployments/d1-a", kit.deployment(model))
-    assert "Not enough quota available." in kit.error(refused)["message"]
+    assert "Not enough quota available for Standard_NC24ads_A100_v4" in kit.error(refused)["message"]
     assert state(world, world.deployed("d1-a", model)) == "Failed"
     assert state(world, world.deployed("d2-a", model)) == "Succeeded"
 
@@ -198,13 +197,14 @@ def test_a_model_server_that_fails_is_a_424_that_names_its_status(world: Any) ->
 
 def test_a_serving_child_that_dies_is_started_again(world: Any) -> None:
     two_deployments(world, d1_a=100)
-    deployment = world.cloud.endpoints.all["bot-1"].deployments["d1-a"]
-    first = deployment.child.pid
-    os.kill(first, signal.SIGKILL)
-    deployment.child.wait()
+    serving = world.cloud.deployments
+    deployment = serving.all["bot-1/d1-a"]
+    first = serving.child(deployment)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
 
     assert world.score().status == 424
-    world.until(lambda: deployment.child.pid != first and deployment.port)
+    world.until(lambda: serving.child(deployment).pid != first.pid and serving.port(deployment))
     assert world.score().status == 200
 
 
@@ -224,7 +224,7 @@ def test_a_deployment_with_traffic_cannot_be_deleted(world: Any, kit: Any) -> No
 
 def test_a_deleted_endpoint_takes_its_deployments_and_their_processes_along(world: Any) -> None:
     two_deployments(world, d1_a=100)
-    children = [one.child for one in world.cloud.endpoints.all["bot-1"].deployments.values()]
+    children = [world.cloud.deployments.child(one) for one in world.cloud.deployments.all.values()]
 
     assert world.ask("DELETE", "onlineEndpoints/bot-1").status == 202
     world.until(lambda: world.ask("GET", "onlineEndpoints/bot-1").status == 404)

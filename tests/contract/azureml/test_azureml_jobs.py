@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from localcloud.switches import Switches
+
 LIFE = ["NotStarted", "Starting", "Preparing", "Queued", "Running", "Finalizing", "Completed"]
 
 
@@ -58,9 +60,9 @@ def test_the_steps_of_a_job_are_its_children_in_run_history(world: Any) -> None:
 
 def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component(world: Any) -> None:
     job = world.submit(num_train_epochs=3)
-    world.until(lambda: world.cloud.jobs.all[job].child)
+    world.until(lambda: world.cloud.jobs.child(job))
 
-    order = json.loads((world.cloud.jobs.all[job].folder / "job.json").read_text())
+    order = json.loads((world.cloud.jobs.folder(world.cloud.jobs.all[job]) / "job.json").read_text())
     assert order["inputs"]["num_train_epochs"] == "3"
     assert order["inputs"]["seed"] == "42"
     assert order["model_name"] == "Phi-3-mini-4k-instruct"
@@ -103,7 +105,7 @@ def test_a_second_job_of_that_name_with_other_content_is_refused(world: Any, kit
 
 @pytest.mark.parametrize(("switch", "status"), [("refused", 400), ("ok", 200)])
 def test_the_same_job_again_is_answered_as_the_switch_says(make_world: Any, kit: Any, switch: Any, status: Any) -> None:
-    world = make_world(identical_job_put=switch)
+    world = make_world(switches=Switches(identical_job_put=switch))
     world.submit("ft-a1")
 
     assert world.ask("PUT", "jobs/ft-a1", kit.job(path="ft-a1")).status == status
@@ -138,9 +140,9 @@ def test_the_trainers_own_error_is_the_reason_of_the_job(world: Any) -> None:
 
 def test_a_killed_child_fails_its_job_with_the_tail_of_its_log(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
-    world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
-    world.until(lambda: "training with" in world.cloud.jobs.all["ft-a1"].child.log_tail())
-    os.kill(world.cloud.jobs.all["ft-a1"].child.pid, signal.SIGKILL)
+    world.until(lambda: world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"]).exists())
+    world.until(lambda: "training with" in world.cloud.jobs.child("ft-a1").log_tail())
+    os.kill(world.cloud.jobs.child("ft-a1").pid, signal.SIGKILL)
     world.until(lambda: world.status("ft-a1") == "Failed")
 
     message = world.get(f"/history/v1.0{world.cloud.site.workspace_id}/runs/ft-a1/details")["error"]["error"]["message"]
@@ -150,8 +152,8 @@ def test_a_killed_child_fails_its_job_with_the_tail_of_its_log(world: Any) -> No
 
 def test_a_cancelled_job_kills_its_child(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
-    world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
-    pid = world.cloud.jobs.all["ft-a1"].child.pid
+    world.until(lambda: world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"]).exists())
+    pid = world.cloud.jobs.child("ft-a1").pid
     answered = world.ask("POST", "jobs/ft-a1/cancel")
 
     assert answered.status == 202
@@ -167,7 +169,7 @@ def test_a_job_that_was_only_queued_can_be_cancelled(world: Any) -> None:
     world.ask("POST", "jobs/ft-a1/cancel")
     world.until(lambda: world.status("ft-a1") == "Canceled")
 
-    assert world.cloud.jobs.all["ft-a1"].child is None
+    assert world.cloud.jobs.child("ft-a1") is None
 
 
 def test_a_cluster_of_one_node_runs_one_job_at_a_time(world: Any) -> None:
@@ -192,7 +194,7 @@ def test_serverless_training_on_a_retired_size_fails_with_its_name(world: Any) -
 
 def test_metrics_can_be_read_while_the_job_runs(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
-    world.until(lambda: world.cloud.jobs.all["ft-a1"].metrics.exists())
+    world.until(lambda: world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"]).exists())
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
 
     run = world.get(f"{api}/runs/get?run_id=ft-a1")["run"]
@@ -203,7 +205,7 @@ def test_metrics_can_be_read_while_the_job_runs(world: Any) -> None:
 
 def test_a_metric_that_is_still_being_written_is_not_shown(world: Any) -> None:
     world.trained()
-    path = world.cloud.jobs.all["ft-a1"].metrics
+    path = world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"])
     whole = path.read_text()
     path.write_text(whole + '{"name": "eval_loss", "val')
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
@@ -242,7 +244,7 @@ def test_the_log_of_a_job_is_read_at_a_signed_address(world: Any) -> None:
 
 
 def test_the_next_job_fails_when_a_test_asks_for_it(world: Any) -> None:
-    world.ask("POST", "/_localcloud/faults", {"jobs": {"fail_next": "The node caught fire."}})
+    world.plan({"fault": "job_failed", "message": "The node caught fire."})
     world.submit("ft-a1")
     world.until(lambda: world.status("ft-a1") == "Failed")
     world.submit("ft-b1")

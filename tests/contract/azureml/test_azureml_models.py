@@ -68,7 +68,7 @@ def remove(relative: Any) -> Any:
 )
 def test_a_folder_that_is_no_whole_model_is_refused_with_what_is_wrong(world: Any, kit: Any, damage: Any, words: Any) -> None:
     job = world.trained()
-    damage(world.cloud.jobs.all[job].out)
+    damage(world.cloud.jobs.out(world.cloud.jobs.all[job]))
     answered = world.ask("PUT", "models/bot/versions/v1", kit.model(job))
 
     assert answered.status == 400

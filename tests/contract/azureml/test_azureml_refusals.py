@@ -74,8 +74,10 @@ def test_a_registry_error_has_the_registrys_own_shape(world: Any) -> None:
     assert json.loads(answered.body)["statusCode"] == 404
 
 
-def test_an_unknown_fault_is_refused(world: Any) -> None:
-    assert world.ask("POST", "/_localcloud/faults", {"jobs": {"explode": "x"}}, version=None).status == 400
+def test_an_unknown_fault_is_refused(world: Any, kit: Any) -> None:
+    refused = world.ask("POST", "/_localcloud/faults", {"faults": [{"fault": "explosion"}]}, version=None)
+
+    assert (refused.status, "explosion" in kit.error(refused)["message"]) == (400, True)
 
 
 def test_the_state_shows_what_there_is(world: Any) -> None:

@@ -1,0 +1,132 @@
+"""
+What this cloud holds outlives its process: one SQLite file, written before an answer leaves.
+
+A shelf is a dict of records of one kind. Who changes a record calls `save`; `commit` makes all that was saved since the last one
+durable at once, so that a kill between two writes of one request leaves neither. Records are msgspec structs: fields are only ever
+added, with a default, so an older file can be read. Without a file the same shelves live in memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+FILE = "cloud.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+  place INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (kind, key)
+)
+"""
+
+
+class Store(Protocol):
+    """Bytes by kind and key, in the order in which keys were first saved."""
+
+    def load(self, kind: str) -> Iterator[tuple[str, bytes]]: ...
+    def save(self, kind: str, key: str, body: bytes) -> None: ...
+    def remove(self, kind: str, key: str) -> None: ...
+    def commit(self) -> None: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Memory:
+    """Keeps nothing: the shelves themselves are the memory."""
+
+    def load(self, kind: str) -> Iterator[tuple[str, bytes]]:  # noqa: ARG002 - the port's shape
+        return iter(())
+
+    def save(self, kind: str, key: str, body: bytes) -> None: ...
+    def remove(self, kind: str, key: str) -> None: ...
+    def commit(self) -> None: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class SqliteStore:
+    """One file. Survives a killed process; a machine that loses power may lose the last moments (synchronous=NORMAL)."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._dirty = False
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level="IMMEDIATE")
+        path.chmod(0o600)  # keys of endpoints are in it
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute(_SCHEMA)
+        self._connection.commit()
+
+    def load(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        with self._lock:
+            rows = self._connection.execute("SELECT key, body FROM records WHERE kind = ? ORDER BY place", (kind,)).fetchall()
+        return ((str(key), bytes(body)) for key, body in rows)
+
+    def save(self, kind: str, key: str, body: bytes) -> None:
+        statement = "INSERT INTO records (kind, key, body) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"
+        self._write(statement, (kind, key, body))
+
+    def remove(self, kind: str, key: str) -> None:
+        self._write("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
+
+    def commit(self) -> None:
+        with self._lock:
+            if self._dirty:
+                self._connection.commit()
+                self._dirty = False
+
+    def clear(self) -> None:
+        self._write("DELETE FROM records", ())
+        self.commit()
+
+    def close(self) -> None:
+        self.commit()
+        self._connection.close()
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._lock:
+            self._connection.execute(statement, values)
+            self._dirty = True
+
+
+class Shelf(Generic[T]):
+    """Records of one kind by key, in the order of their first saving."""
+
+    def __init__(self, store: Store, kind: str, of: type[T]) -> None:
+        self._store, self._kind = store, kind
+        self.all: dict[str, T] = {key: msgspec.json.decode(body, type=of) for key, body in store.load(kind)}
+
+    def __getitem__(self, key: str) -> T:
+        return self.all[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.all
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def get(self, key: str) -> T | None:
+        return self.all.get(key)
+
+    def values(self) -> list[T]:
+        """Return the records as they are now; the list may be kept while the shelf changes."""
+        return list(self.all.values())
+
+    def save(self, key: str, record: T) -> None:
+        """Take the record over, new or changed; durable with the next commit."""
+        self.all[key] = record
+        self._store.save(self._kind, key, msgspec.json.encode(record))
+
+    def remove(self, key: str) -> None:
+        del self.all[key]
+        self._store.remove(self._kind, key)
+
+    def clear(self) -> None:
+        """Forget all; the store is cleared by whoever owns it."""
+        self.all.clear()
