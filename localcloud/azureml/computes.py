@@ -139,8 +139,8 @@ class Computes:
                 f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.",
             )
         cluster = self._checked(name, body, old)
-        self._begin(cluster, "Updating" if old else "Creating", call)
-        headers = self._operations.headers(cluster.operation, f"{self.site.workspace_id}/computes/{name}")
+        operation = self._begin(cluster, "Updating" if old else "Creating", call)
+        headers = self._operations.headers(operation, f"{self.site.workspace_id}/computes/{name}")
         return answer(self._body(cluster), 200 if old else 201, headers)
 
     def _delete(self, call: Call) -> Response:
@@ -158,12 +158,13 @@ class Computes:
         assert cluster.operation is not None
         return Response(status=202, headers=self._operations.headers(cluster.operation))
 
-    def _begin(self, cluster: Cluster, state: str, call: Call) -> None:
+    def _begin(self, cluster: Cluster, state: str, call: Call) -> str:
         cluster.state = state
         cluster.due = self.ground.dials.due("computes", self.ground.now())
         version = call.request.query["api-version"]
         cluster.operation = self._operations.begin("", "InProgress", version, name=cluster.name, family="compute")
         self.all.save(cluster.name, cluster)
+        return cluster.operation
 
     def _checked(self, name: str, body: Json, old: Cluster | None) -> Cluster:
         """Return the cluster that the body asks for; what Azure has not is refused with a sentence."""
