@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from localcloud import up
+from localcloud import ports, processes, up, web
 
 PARTS = {
     "up": "start everything, stay in the foreground, stop everything on Ctrl-C",
@@ -29,18 +29,31 @@ def main(arguments: Sequence[str]) -> int:
     asked = arguments[0] if arguments and arguments[0] in PARTS else ""
     parser = argparse.ArgumentParser(prog="python -m localcloud", description="Azure on this laptop.")
     commands = parser.add_subparsers(dest="command", required=True)
-    parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in PARTS.items()}
+    parsers = {name: commands.add_parser(name, help=text, description=text, allow_abbrev=False) for name, text in PARTS.items()}
     part = _load(asked)
     if part is not None:
         part.add_arguments(parsers[asked])
     up.add_arguments(parsers["up"])
+    up.add_handed_on_arguments(parsers["up"])
     up.add_azurite_arguments(parsers["azurite"])
     parsers["restart"].add_argument("name", choices=up.NAMES, help="which process")
     parsers["restart"].add_argument("--data", type=Path, default=Path(".localcloud"), help="the data folder of `up`")
     args = parser.parse_args(arguments)
     if part is not None:
-        return int(part.run(args))
+        return _alone(asked, part, args)
+    if asked == "up":
+        args.handed_on = up.handed_on(arguments[1:])
     return {"up": up.run, "azurite": up.run_azurite, "restart": up.run_restart}[asked](args)
+
+
+def _alone(name: str, part: ModuleType, args: argparse.Namespace) -> int:
+    """Run a part by itself, if its port is free."""
+    try:
+        ports.refuse_taken({ports.TITLES[name]: args.port}, others="--port takes another")
+        return int(part.run(args))
+    except (processes.StartFailed, web.PortTaken) as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code if isinstance(error, processes.StartFailed) else web.PORT_BUSY_EXIT
 
 
 def _load(name: str) -> ModuleType | None:

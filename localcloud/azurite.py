@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from localcloud import node, processes
+from localcloud import listeners, node, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCOUNT = "devstoreaccount1"
@@ -77,10 +76,6 @@ def command(data: Path, ports: Ports, script: str | Path | None = None) -> list[
     return [str(runner), str(found), "--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(location), *listening]
 
 
-def ready(ports: Ports) -> Callable[[], bool]:
-    return lambda: all(processes.accepts(port) for port in ports.all())
-
-
 class Azurite:
     """One running Azurite. Use it as a context, or call start and stop."""
 
@@ -103,11 +98,15 @@ class Azurite:
         self.data.mkdir(parents=True, exist_ok=True)
         self._process = processes.start(command(self.data, self.ports, self._script), log=self.log, environment=os.environ, cwd=self.data)
         try:
-            processes.wait_ready("Azurite", self._process, ready(self.ports), within_s=READY_WITHIN_S, log=self.log)
+            processes.wait_ready("Azurite", self._process, self.answers, within_s=READY_WITHIN_S, log=self.log)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def answers(self) -> bool:
+        """True if it, and nobody else, answers at its ports."""
+        return all(map(processes.accepts, self.ports.all())) and listeners.ours(self.ports.all(), self.pid)
 
     def stop(self) -> None:
         if self._process is not None:

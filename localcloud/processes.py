@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 STOP_WITHIN_S = 5.0  # then it is killed
 POLL_S = 0.05
@@ -107,14 +107,19 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def hold(path: Path) -> IO[bytes] | None:
+    """Hold a file until it is closed or the process ends, however it ends; None: another process holds it. Windows goes without."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("ab")
+    with contextlib.suppress(ImportError):
+        import fcntl
+
         try:
-            one.bind(("127.0.0.1", port))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return False
-    return True
+            file.close()
+            return None
+    return file
 
 
 def accepts(port: int) -> bool:

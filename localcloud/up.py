@@ -20,17 +20,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
-from localcloud import azurite, processes
+from localcloud import azurite, listeners, ports, processes
+from localcloud.azureml import command as azureml_command
 from localcloud.eventgrid import subscriptions
 from localcloud.functions import settings
 from localcloud.functions.command import WORKER_LOST_EXIT
 from localcloud.processes import StartFailed
+from localcloud.web import PORT_BUSY_EXIT
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("azurite", "azureml", "functions")  # in the order of starting
@@ -40,25 +42,8 @@ STORAGE_SETTINGS = ("AzureWebJobsStorage", "DATASETS")  # always aimed at Azurit
 READY_WITHIN_S = {"azurite": 30.0, "azureml": 60.0, "functions": 60.0}  # a loaded laptop; typical are 1, 2 and 1
 LEASE_S = 15  # the real 600 would make a killed host look stuck
 PACE = 0.1  # Event Grid's first retry after 1 s instead of 10
-PORT_BUSY_EXIT = 4
 LOOK_EVERY_S = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    azurite: azurite.Ports = field(default_factory=azurite.Ports)
-    azureml: int = 8443
-    functions: int = 7071
-
-    @classmethod
-    def free(cls) -> Ports:
-        blob, queue, table, azureml, functions = processes.free_ports(5)
-        return cls(azurite=azurite.Ports(blob=blob, queue=queue, table=table), azureml=azureml, functions=functions)
-
-    def named(self) -> dict[str, int]:
-        three = self.azurite
-        storage = {"Azurite blobs": three.blob, "Azurite queues": three.queue, "Azurite tables": three.table}
-        return {**storage, "Azure ML": self.azureml, "functions host": self.functions}
+FORGETFUL = "What was written in its last 5 s may be lost."  # Azurite 3.35 saves its index so often (its autosaveInterval)
 
 
 @dataclass(kw_only=True)
@@ -80,26 +65,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", type=Path, help="file of `export` lines for other shells (default: DATA/env)")
     parser.add_argument("--state", type=Path, help="file that appears when all is ready (default: DATA/state.json)")
     parser.add_argument("--ports", choices=("fixed", "auto"), default="fixed", help="fixed: 10000-10002, 8443, 7071; auto: free ones")
+    parser.add_argument(
+        "--port", type=ports.choice, action="append", default=[], metavar="NAME=PORT",
+        help=f"a port of your choice, 0 for a free one; repeatable; names: {', '.join(ports.NAMES)}",
+    )  # fmt: skip
     parser.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py (default: this project)")
     parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, else its example)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the functions host; repeatable")
-    parser.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="what Azure offers: today, seed, or a JSON file")
-    parser.add_argument("--metric-grain", type=int, metavar="SECONDS", help="how fine the emulator's metrics are")
     parser.add_argument("--pace", type=float, default=PACE, help="factor on Event Grid's waiting times (default: 0.1)")
     parser.add_argument("--message-lease", type=int, default=LEASE_S, metavar="SECONDS", help="see `functions --help` (default: 15)")
     parser.add_argument("--func", action="store_true", help="run the app with Core Tools (`func start`) instead of our host")
+
+
+def add_handed_on_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what goes to the Azure ML emulator as it is: every option of its world, without a word about it here."""
+    azureml_command.add_world_arguments(parser)
+
+
+def handed_on(words: Sequence[str]) -> list[str]:
+    """What of a command line of `up`, which was already found right, is the emulator's."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_arguments(own)
+    return own.parse_known_args(words)[1]
 
 
 def add_azurite_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder of everything local (default: .localcloud)")
     parser.add_argument("--azurite", type=Path, help="Azurite's script (default: the project's own)")
     for name, port in asdict(azurite.Ports()).items():
-        parser.add_argument(f"--{name}-port", type=int, default=port)
+        parser.add_argument(f"--{name}-port", type=ports.number, default=port, help=f"port on 127.0.0.1 (default: {port})")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Start, stay, stop. 0: stopped on request, 1: something did not start, 4: a port is taken."""
-    cloud = Cloud(args)
+    """Start, stay, stop. 0: stopped on request, 1: something did not start, 2: one port twice, 4: a port is taken."""
+    try:
+        cloud = Cloud(args)
+    except StartFailed as error:
+        _say(str(error))
+        return error.exit_code
     _interrupt_on_signals()
     try:
         cloud.check()
@@ -121,11 +124,11 @@ def run(args: argparse.Namespace) -> int:
 
 def run_azurite(args: argparse.Namespace) -> int:
     """Azurite alone, in the foreground."""
-    ports = azurite.Ports(blob=args.blob_port, queue=args.queue_port, table=args.table_port)
+    three = azurite.Ports(blob=args.blob_port, queue=args.queue_port, table=args.table_port)
     _interrupt_on_signals()
-    one = azurite.Azurite(args.data.resolve(), ports, args.azurite)
+    one = azurite.Azurite(args.data.resolve(), three, args.azurite)
     try:
-        _refuse_busy({f"Azurite {name}": port for name, port in asdict(ports).items()})
+        ports.refuse_taken(_titled("azurite", three.all()), others="--blob-port, --queue-port and --table-port take others")
         with one:
             _say(one.connection_string)
             while processes.alive(one.pid):
@@ -146,8 +149,9 @@ def run_restart(args: argparse.Namespace) -> int:
         record = Record.read(data)
         part = record.parts[args.name]
         processes.stop(part.pid, part.began)
-        start_part(part, data)
-        record.replace(part)
+        start_part(part, data, record.replace)
+        if part.name == "azurite":
+            _make_storage(azurite.connection_string(azurite.Ports(**dict(zip(("blob", "queue", "table"), part.ports, strict=True)))))
     except StartFailed as error:
         _say(str(error))
         return error.exit_code
@@ -207,10 +211,11 @@ class Cloud:
         self.data: Path = args.data.resolve()
         self.env_file: Path = (args.env or self.data / "env").resolve()
         self.state_file: Path = (args.state or self.data / "state.json").resolve()
-        self.ports = Ports.free() if args.ports == "auto" else Ports()
+        self.ports = ports.Ports.chosen(args.ports, dict(args.port))
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._record = Record(self.data, self.state_file, os.getpid(), processes.began(os.getpid()), {})
         self._guard: subprocess.Popen[bytes] | None = None  # None: nothing was started yet
+        self._held: IO[bytes] | None = None  # None: the data folder is not ours
 
     def check(self) -> None:
         """Refuse what cannot work before anything is started; clear away what a killed `up` left."""
@@ -218,14 +223,15 @@ class Cloud:
             earlier = Record.read(self.data)
         except (OSError, ValueError, KeyError, TypeError):
             earlier = None
-        if earlier and processes.alive(earlier.supervisor, earlier.supervisor_began):
-            text = f"A local cloud already runs on {self.data} (pid {earlier.supervisor}). Stop it, or use another --data."
-            raise StartFailed(text, PORT_BUSY_EXIT)
+        self._held = processes.hold(self.data / "up.lock")
+        if self._held is None or (earlier and processes.alive(earlier.supervisor, earlier.supervisor_began)):
+            who = f"pid {earlier.supervisor}" if earlier else "it is only starting"
+            raise StartFailed(f"A local cloud already runs on {self.data} ({who}). Stop it, or use another --data.", PORT_BUSY_EXIT)
         for part in reversed(list(earlier.parts.values())) if earlier else []:
             if processes.alive(part.pid, part.began):
                 _say(f"Stopping {part.name} (pid {part.pid}), left behind by a local cloud that was killed.")
                 processes.stop(part.pid, part.began)
-        _refuse_busy(self.ports.named())
+        ports.refuse_taken(self.ports.titled(), others=ports.OTHERS_OF_UP)
 
     def start(self) -> None:
         """Each part when the one before answers; then the env file; then the state file."""
@@ -242,24 +248,37 @@ class Cloud:
         self._record.write_state()
 
     def stay(self) -> NoReturn:
-        """Wait for a signal; say when a process ends; start the host again after functionTimeout, as Azure does."""
+        """Wait for a signal; say when a process ends; start the host again whose worker died too often, as Azure does."""
         told: set[int] = set()
         while True:
             time.sleep(LOOK_EVERY_S)
-            for name, child in list(self._children.items()):
-                code = child.poll()
-                if code is None or child.pid in told:
-                    continue
-                told.add(child.pid)
+            self._keep_guard()
+            for name in NAMES:
                 part = self._recorded(name)
-                if part is None or part.pid != child.pid:  # `restart` was quicker
+                if part is None or part.pid in told or processes.alive(part.pid, part.began):
                     continue
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                _say(f"{name} {how}. Start it again with: python -m localcloud restart {name} --data {self.data}")
+                told.add(part.pid)
+                code = self._exit_code(part)
+                lost = f" {FORGETFUL}" if name == "azurite" and code else ""
+                again = f"Start it again with: python -m localcloud restart {name} --data {self.data}"
+                _say(f"{name} {_how_it_ended(code)}.{lost} {again}")
                 if name == "functions" and code == WORKER_LOST_EXIT:
                     _say("Its worker died too often; starting it again, as Azure does.")
-                    self._children[name] = start_part(part, self.data)
-                    self._record.replace(part)
+                    self._children[name] = start_part(part, self.data, self._record.replace)
+
+    def _exit_code(self, part: Part) -> int | None:
+        """None: it cannot be known, because `restart` started it."""
+        child = self._children.get(part.name)
+        return child.wait() if child and child.pid == part.pid else None
+
+    def _keep_guard(self) -> None:
+        """Start another guard when somebody ended it."""
+        assert self._guard is not None
+        code = self._guard.poll()
+        if code is not None:
+            _say(f"The guard, which clears away if `up` is killed, {_how_it_ended(code)}. Another one is started.")
+            self._guard.communicate()
+            self._set_guard()
 
     def stop(self) -> None:
         """Every process of the record, last started first, also those that `restart` started."""
@@ -271,6 +290,8 @@ class Cloud:
                 processes.stop(child.pid)
             self.state_file.unlink(missing_ok=True)
             self._guard.communicate()
+        if self._held is not None:
+            self._held.close()
 
     def _set_guard(self) -> None:
         """Start the process that clears away after us if we are killed."""
@@ -306,16 +327,11 @@ class Cloud:
             *(sys.executable, "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
             *("--events", "--subscriptions", str(self.data / "subscriptions.json"), "--pace", str(self.args.pace)),
-            *("--world", self._world()),
+            *self.args.handed_on,
         ]
-        if self.args.metric_grain is not None:
-            command += ["--metric-grain", str(self.args.metric_grain)]
-        return Part(name="azureml", command=command, ports=[self.ports.azureml], cwd=str(ROOT))
-
-    def _world(self) -> str:
-        """The name of a world, or the path of its file as the emulator, which starts in another folder, finds it."""
-        given: str = self.args.world
-        return str(Path(given).resolve()) if Path(given).is_file() else given
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        here = str(Path.cwd())  # files that are handed on are named from where `up` was started
+        return Part(name="azureml", command=command, ports=[self.ports.azureml], cwd=here, environment={"PYTHONPATH": path})
 
     def _functions(self, unset: list[str]) -> Part:
         app, port = self.args.app.resolve(), str(self.ports.functions)
@@ -367,31 +383,44 @@ def clear_away(data: Path, supervisor: int) -> None:
 
 
 def start_part(part: Part, data: Path, started: Callable[[Part], None] = lambda _: None) -> subprocess.Popen[bytes]:
-    """Start one process and wait until it answers; one that does not is ended."""
+    """Start one process and wait until it, and nobody else, answers; one that does not is ended."""
     log = log_of(data, part.name)
     environment = {name: value for name, value in os.environ.items() if name not in part.unset} | part.environment
     child = processes.start(part.command, log=log, environment=environment, cwd=Path(part.cwd))
     try:
         part.pid, part.began = child.pid, processes.began(child.pid)
         started(part)
-        ready = _READY[part.name]
-        processes.wait_ready(part.name, child, lambda: ready(part, data), within_s=READY_WITHIN_S[part.name], log=log)
+        processes.wait_ready(part.name, child, lambda: _answers(part, data), within_s=READY_WITHIN_S[part.name], log=log)
+    except StartFailed:
+        _end(child)
+        ports.refuse_taken(_titled(part.name, part.ports), others=ports.OTHERS_OF_UP)  # somebody was quicker
+        raise
     except BaseException:
-        processes.stop(child.pid)
+        _end(child)
         raise
     return child
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    processes.stop(child.pid)
+    child.wait()
+
+
+def _answers(part: Part, data: Path) -> bool:
+    """True if the part answers itself: another program at its port, even a local cloud, is not it."""
+    return _READY[part.name](part, data) and listeners.ours(part.ports, part.pid)
 
 
 def log_of(data: Path, name: str) -> Path:
     return data / "logs" / f"{name}.log"
 
 
-def relocate(value: str, ports: Ports) -> str:
+def relocate(value: str, used: ports.Ports) -> str:
     """Aim a setting that was written for the fixed ports at the ports in use."""
     if value == "UseDevelopmentStorage=true" or f"AccountName={azurite.ACCOUNT};" in value:
-        return azurite.connection_string(ports.azurite)
-    fixed = Ports()
-    for old, new in zip(fixed.named().values(), ports.named().values(), strict=True):
+        return azurite.connection_string(used.azurite)
+    fixed = ports.Ports()
+    for old, new in zip(fixed.by_name().values(), used.by_name().values(), strict=True):
         value = re.sub(rf"\b(localhost|127\.0\.0\.1):{old}\b", rf"\g<1>:{new}", value)
     return value
 
@@ -416,6 +445,13 @@ def write_env(file: Path, exported: Mapping[str, str], unset: list[str]) -> None
     processes.write_atomically(file, "\n".join(lines) + "\n", mode=0o600)
 
 
+def _how_it_ended(code: int | None) -> str:
+    """`code` as subprocess tells it; None: nobody knows."""
+    if code is None:
+        return "ended"
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
 def _assignments(given: list[str]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     wrong = [name for name, equals, _ in pairs if not name or not equals]
@@ -424,14 +460,10 @@ def _assignments(given: list[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _refuse_busy(ports: Mapping[str, int]) -> None:
-    for name, port in ports.items():
-        if not processes.is_free(port):
-            raise StartFailed(
-                f"Port {port} ({name}) is taken. Stop what listens there (`lsof -i :{port}` names it), or use other ports "
-                "(`up --ports auto`).",
-                PORT_BUSY_EXIT,
-            )
+def _titled(name: str, numbers: Sequence[int]) -> dict[str, int]:
+    """The ports of one part, by what a person calls them."""
+    titles = [title for short, title in ports.TITLES.items() if short == name or (name == "azurite" and short not in NAMES)]
+    return dict(zip(titles, numbers, strict=True))
 
 
 def _make_storage(connection_string: str) -> None:
@@ -454,11 +486,10 @@ def _make_storage(connection_string: str) -> None:
 
 
 def _azureml_ready(part: Part, data: Path) -> bool:
-    certificate = data / "ca.pem"
-    if not certificate.exists():
+    if not (data / "azureml.env").exists():  # it goes when the emulator starts and comes when events are delivered
         return False
     try:
-        context = ssl.create_default_context(cafile=str(certificate))
+        context = ssl.create_default_context(cafile=str(data / "ca.pem"))
         _get(f"https://localhost:{part.ports[0]}/_localcloud/state", context)
     except (OSError, ValueError):
         return False
@@ -477,7 +508,7 @@ def _functions_ready(part: Part, data: Path) -> bool:
 
 
 _READY: dict[str, Callable[[Part, Path], bool]] = {
-    "azurite": lambda part, _: all(processes.accepts(port) for port in part.ports),
+    "azurite": lambda part, _: all(map(processes.accepts, part.ports)),
     "azureml": _azureml_ready,
     "functions": _functions_ready,
 }

@@ -35,26 +35,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder for certificates, jobs and models")
     parser.add_argument("--port", type=int, default=8443, help="HTTPS port on 127.0.0.1; 0 takes any that is free")
     parser.add_argument("--env", type=Path, help="write the environment of an unmodified client to this file")
-    parser.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="today, seed, or a JSON file (default: today)")
     parser.add_argument("--storage", default=AZURITE, help="connection string of the storage account (default: Azurite's)")
-    parser.add_argument("--datastore", action="append", default=[], metavar="NAME=CONTAINER", help="one more datastore")
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
     parser.add_argument("--subscriptions", type=Path, help="JSON list of subscriptions (default: the functions host at 7071)")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on every waiting time of event delivery; 0.01 is quick")
-    parser.add_argument("--blob-events", choices=("flat", "twice", "hierarchical", "sftp"), default="flat", help="what one upload raises")
-    parser.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
-    parser.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
-    parser.add_argument("--nodes", type=int, default=1, help="jobs that the cluster runs at once")
-    parser.add_argument("--switch", action="append", default=[], metavar="NAME=SIDE", help="how to play what is not known of Azure")
-    parser.add_argument("--dial", action="append", default=[], metavar="KIND=POSITION", help="at-once, by-hand or seconds for each move")
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="JSON plan of what shall go wrong")
-    parser.add_argument(
-        "--clock", choices=("system", "manual"), default="system", help="manual: time moves by POST /_localcloud/clock only"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="make every draw repeatable: ids, keys, chances of faults")
-    parser.add_argument("--forget", action="store_true", help="keep jobs, models and endpoints in memory only")
-    parser.add_argument("--traffic", type=Path, metavar="FILE", help="append every exchange to this file, as JSON lines")
-    parser.add_argument("--trainer", help="command that trains and serves (default: the trainer of the local cloud)")
+    add_world_arguments(parser)
+
+
+def add_world_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what its world is like. `up` hands these on as they are, so none may have the name of an option of `up`."""
+    world = parser.add_argument_group("the world of the Azure ML emulator")
+    world.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="today, seed, or a JSON file (default: today)")
+    world.add_argument("--datastore", action="append", default=[], metavar="NAME=CONTAINER", help="one more datastore")
+    world.add_argument("--blob-events", choices=("flat", "twice", "hierarchical", "sftp"), default="flat", help="what one upload raises")
+    world.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
+    world.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
+    world.add_argument("--nodes", type=int, default=1, help="jobs that the cluster runs at once")
+    world.add_argument("--switch", action="append", default=[], metavar="NAME=SIDE", help="how to play what is not known of Azure")
+    world.add_argument("--dial", action="append", default=[], metavar="KIND=POSITION", help="at-once, by-hand or seconds for each move")
+    world.add_argument("--faults", type=Path, metavar="FILE", help="JSON plan of what shall go wrong")
+    world.add_argument("--clock", choices=("system", "manual"), default="system", help="manual: time moves by POST /_localcloud/clock only")
+    world.add_argument("--seed", type=int, metavar="N", help="make every draw repeatable: ids, keys, chances of faults")
+    world.add_argument("--forget", action="store_true", help="keep jobs, models and endpoints in memory only")
+    world.add_argument("--traffic", type=Path, metavar="FILE", help="append every exchange to this file, as JSON lines")
+    world.add_argument("--trainer", help="command that trains and serves (default: the trainer of the local cloud)")
 
 
 def run(args: argparse.Namespace) -> int:

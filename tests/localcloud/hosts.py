@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -22,6 +23,18 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {WITHIN_S:.0f} s in vain: {what}"
         time.sleep(0.05)
+
+
+def family(*pids: int) -> list[int]:
+    """These processes and all that descend from them, however they were started (proc(5), Linux)."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    found = list(pids)
+    for pid in found:  # grows while it is read
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
 
 
 @dataclass

@@ -16,7 +16,7 @@ ROOM = """
 import pathlib, sys
 from localcloud import azurite
 with azurite.Azurite(pathlib.Path(sys.argv[1])) as running:
-    print(azurite.node.find(), azurite.ready(running.ports)())
+    print(azurite.node.find(), running.answers())
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -9,13 +10,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localcloud import azurite, processes, up
-from tests.localcloud.hosts import ROOT, WITHIN_S, until
+from localcloud import azurite, listeners, ports, processes, up
+from tests.localcloud.hosts import ROOT, WITHIN_S, family, until
 
 APP = """
 import os
@@ -33,18 +35,18 @@ def dataset_event_received(event: func.EventGridEvent) -> None:
 
 @pytest.fixture
 def start_up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start `up` on a sample app; whatever it started is gone after the test."""
+    """Start `up` on a sample app, in a data folder of that name; whatever it started is gone after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(source: str = APP) -> subprocess.Popen[bytes]:
+    def start(source: str = APP, *options: str, data: str = "data") -> subprocess.Popen[bytes]:
         app = tmp_path / "app"
         app.mkdir(exist_ok=True)
         (app / "function_app.py").write_text(source)
         values = {"DATASETS": "UseDevelopmentStorage=true", "OUT": "overwritten by --set"}
         (app / "local.settings.json.example").write_text(json.dumps({"Values": values}))
-        command = [sys.executable, "-m", "localcloud", "up", "--data", str(tmp_path / "data"), "--app", str(app), "--ports", "auto"]
-        command += ["--set", f"OUT={tmp_path / 'out.txt'}"]
-        started.append(processes.start(command, log=tmp_path / "up.log", environment=os.environ, cwd=ROOT))
+        command = [sys.executable, "-m", "localcloud", "up", "--data", str(tmp_path / data), "--app", str(app), "--ports", "auto"]
+        command += ["--set", f"OUT={tmp_path / data}.out", *options]
+        started.append(processes.start(command, log=tmp_path / f"{data}.log", environment=os.environ, cwd=ROOT))
         return started[-1]
 
     try:
@@ -57,58 +59,152 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
         one.wait(timeout=30)
 
 
-def state(tmp_path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((tmp_path / "data/state.json").read_text())
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port at which this test listens."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield int(listening.getsockname()[1])
+
+
+def state(tmp_path: Path, data: str = "data") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((tmp_path / data / "state.json").read_text())
     return found
 
 
-def ready(tmp_path: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    log = tmp_path / "up.log"
-    processes.wait_ready("up", process, (tmp_path / "data/state.json").exists, within_s=3 * WITHIN_S, log=log)
-    return state(tmp_path)
+def ready(tmp_path: Path, process: subprocess.Popen[bytes], data: str = "data") -> dict[str, Any]:
+    log = tmp_path / f"{data}.log"
+    processes.wait_ready("up", process, (tmp_path / data / "state.json").exists, within_s=3 * WITHIN_S, log=log)
+    return state(tmp_path, data)
+
+
+def upload(running: dict[str, Any], name: str) -> None:
+    from azure.storage.blob import BlobServiceClient
+
+    with BlobServiceClient.from_connection_string(running["settings"]["DATASETS"]) as service:
+        service.get_blob_client("datasets", name).upload_blob(b"{}")
+
+
+def restart(tmp_path: Path, name: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "localcloud", "restart", name, "--data", str(tmp_path / "data")]
+    return subprocess.run(command, cwd=ROOT, timeout=60, check=False, capture_output=True, text=True)
+
+
+def guard_of(process: subprocess.Popen[bytes]) -> int:
+    (guard,) = [pid for pid in family(process.pid) if b"localcloud.guard" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return guard
+
+
+def said(tmp_path: Path, sentence: str) -> bool:
+    return sentence in (tmp_path / "data.log").read_text()
 
 
 @pytest.mark.slow
 def test_up_starts_everything_and_stops_everything(start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     process = start_up()
-    first = ready(tmp_path, process)
-    assert set(first) == {"azurite", "azureml", "functions", "settings"}
+    running = ready(tmp_path, process)
+    assert set(running) == {"azurite", "azureml", "functions", "settings"}
     exported, _ = up.read_env(tmp_path / "data/env")
-    assert f"https://localhost:{first['azureml']['port']}/" in exported["ARM_CLOUD_METADATA_URL"]
+    assert f"https://localhost:{running['azureml']['port']}/" in exported["ARM_CLOUD_METADATA_URL"]
 
     # An upload is told to the app.
-    from azure.storage.blob import BlobServiceClient
-
-    with BlobServiceClient.from_connection_string(exported["DATASETS"]) as service:
-        service.get_blob_client("datasets", "a.jsonl").upload_blob(b"{}")
-    out = tmp_path / "out.txt"
+    upload(running, "a.jsonl")
+    out = tmp_path / "data.out"
     until(out.exists, "the event of the upload")
     assert out.read_text() == "/blobServices/default/containers/datasets/blobs/a.jsonl DefaultE\n"
 
-    # A killed host is started again by hand, on the same port.
-    os.kill(first["functions"]["pid"], signal.SIGKILL)
-    command = [sys.executable, "-m", "localcloud", "restart", "functions", "--data", str(tmp_path / "data")]
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
-    second = state(tmp_path)
-    assert second["functions"]["pid"] != first["functions"]["pid"]
-    assert second["functions"]["port"] == first["functions"]["port"]
+    # Nothing can be reached from another machine.
+    everyone = family(process.pid)
+    listening = listeners.of(everyone)
+    known = {*running["azurite"]["ports"].values(), running["azureml"]["port"], running["functions"]["port"]}
+    assert {one.address for one in listening} == {"127.0.0.1"}
+    assert {one.port for one in listening} == known
 
     process.terminate()
 
     assert process.wait(timeout=30) == 0
-    assert not [name for name in up.NAMES if processes.alive(second[name]["pid"])]
+    assert not [pid for pid in everyone if processes.alive(pid)]
     assert not (tmp_path / "data/state.json").exists()
 
 
 @pytest.mark.slow
-def test_a_killed_up_leaves_nothing_behind(start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+def test_whatever_is_killed_is_named_and_comes_back(start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Each part; then one that `restart` started, the guard, and `up` itself. Then nothing is left running."""
     process = start_up()
-    running = ready(tmp_path, process)
+    pids = {name: ready(tmp_path, process)[name]["pid"] for name in up.NAMES}
+    seen = set(pids.values())
+    for name in (*up.NAMES, "functions"):
+        before = state(tmp_path)
+        how = "was killed by signal 9." if before[name]["pid"] in pids.values() else "ended."  # only a parent learns how
+        lost = f" {up.FORGETFUL}" if name == "azurite" else ""
+        os.kill(before[name]["pid"], signal.SIGKILL)
+        sentence = f"{name} {how}{lost} Start it again with: python -m localcloud restart {name} --data {tmp_path / 'data'}"
+        until(partial(said, tmp_path, sentence), sentence)
+        assert restart(tmp_path, name).returncode == 0
+        after = state(tmp_path)
+        assert after[name]["pid"] not in seen
+        assert after[name]["port"] == before[name]["port"]
+        seen.add(after[name]["pid"])
 
+    os.kill(guard_of(process), signal.SIGKILL)
+    until(partial(said, tmp_path, "The guard, which clears away if `up` is killed, was killed by signal 9."), "word of the guard")
+    upload(state(tmp_path), "a.jsonl")
+    until((tmp_path / "data.out").exists, "the event of an upload after all that")
+
+    everyone = family(process.pid, *seen)
+    process.kill()  # the new guard sees to the rest
+    process.wait()
+    until(lambda: not [pid for pid in everyone if processes.alive(pid)], "the guard to clear away")
+    until(lambda: not (tmp_path / "data/state.json").exists(), "the state file to go")
+
+
+@pytest.mark.slow
+def test_what_up_and_its_guard_left_behind_is_ended_by_the_next_up(
+    start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, taken: int
+) -> None:
+    """Method: both are killed; the next `up` clears away before it looks at ports, and then finds one taken."""
+    process = start_up()
+    left = {name: ready(tmp_path, process)[name]["pid"] for name in up.NAMES}
+    everyone = family(process.pid)
+    guard = guard_of(process)
+    os.kill(guard, signal.SIGSTOP)  # it would be quicker than we are
     process.kill()
     process.wait()
+    os.kill(guard, signal.SIGKILL)
+    assert all(processes.alive(pid) for pid in left.values())
 
-    until(lambda: not [name for name in up.NAMES if processes.alive(running[name]["pid"])], "the guard to clear away")
+    assert start_up(APP, f"--port=azureml={taken}").wait(timeout=WITHIN_S) == 4
+
+    assert [pid for pid in everyone if processes.alive(pid)] == []
+    assert [name for name, pid in left.items() if not said(tmp_path, f"Stopping {name} (pid {pid}), left behind by a local cloud")] == []
+
+
+@pytest.mark.slow
+def test_two_clouds_run_side_by_side_and_a_third_is_refused(start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    """Goal: neither sees the other's uploads. The third wants the folder of the first and a port of the second."""
+    one, two = start_up(), start_up(data="other")
+    first, second = ready(tmp_path, one), ready(tmp_path, two, "other")
+    upload(first, "first.jsonl")
+    upload(second, "second.jsonl")
+    outs = tmp_path / "data.out", tmp_path / "other.out"
+    until(lambda: all(out.exists() for out in outs), "both events")
+    assert [out.read_text().split()[0].rpartition("/")[2] for out in outs] == ["first.jsonl", "second.jsonl"]
+
+    wishes = [f"--port=azureml={second['azureml']['port']}", f"--port=blob={first['azurite']['port']}"]
+    with_its_ports = start_up(APP, *wishes, data="third")
+    assert with_its_ports.wait(timeout=WITHIN_S) == 4
+    said = (tmp_path / "third.log").read_text()
+    assert f"Port {first['azurite']['port']} (Azurite blobs) is taken by Azurite on {tmp_path / 'data/azurite'} (pid " in said
+    assert f"; port {second['azureml']['port']} (Azure ML) is taken by azureml of the local cloud on {tmp_path / 'other'} (pid " in said
+    assert "up --port NAME=PORT" in said
+    on_its_folder = start_up()
+    assert on_its_folder.wait(timeout=WITHIN_S) == 4
+    assert f"A local cloud already runs on {tmp_path / 'data'} (pid {one.pid})." in (tmp_path / "data.log").read_text()
+
+    one.terminate()
+    one.wait(timeout=30)
+    assert [name for name in up.NAMES if processes.alive(second[name]["pid"])] == list(up.NAMES)
 
 
 @pytest.mark.slow
@@ -116,21 +212,95 @@ def test_an_app_without_functions_ends_up_with_its_reason(start_up: Callable[...
     process = start_up(APP + "\nimport a_module_that_is_missing\n")
 
     assert process.wait(timeout=3 * WITHIN_S) == 1
-    assert "No module named 'a_module_that_is_missing'" in (tmp_path / "up.log").read_text()
+    assert "No module named 'a_module_that_is_missing'" in (tmp_path / "data.log").read_text()
     assert not (tmp_path / "data/state.json").exists()
 
 
 @pytest.mark.light
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        command = [sys.executable, "-m", "localcloud", "azurite", "--data", str(tmp_path), "--blob-port", str(port)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+@pytest.mark.parametrize(
+    ("command", "title", "others"),
+    [
+        (["azurite", "--blob-port"], "Azurite blobs", "--blob-port"),
+        (["azureml", "--port"], "Azure ML", "--port takes another"),
+        (["functions", "--port"], "functions host", "--port takes another"),
+    ],
+)
+def test_each_part_alone_names_a_taken_port_and_who_listens(
+    tmp_path: Path, taken: int, command: list[str], title: str, others: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "localcloud", *command, str(taken), "--data", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
 
     assert ended.returncode == 4
-    assert f"Port {port} (Azurite blob) is taken" in ended.stdout
+    assert f"Port {taken} ({title}) is taken by " in ended.stdout + ended.stderr
+    assert f"(pid {os.getpid()}). Stop what listens there" in ended.stdout + ended.stderr
+    assert others in ended.stdout + ended.stderr
+
+
+@pytest.mark.light
+def test_a_port_that_was_taken_after_the_check_is_named_too(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Method: start a part whose port is taken, as if nobody had looked before; what answers there is not the part."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    part = up.Part(name="azurite", command=command, ports=[taken, taken, taken], cwd=str(tmp_path))
+    assert processes.accepts(taken)
+
+    monkeypatch.setitem(up.READY_WITHIN_S, "azurite", 0.5)
+    with pytest.raises(processes.StartFailed) as refused:
+        up.start_part(part, tmp_path)
+
+    assert refused.value.exit_code == 4
+    assert f"Port {taken} (Azurite tables) is taken by " in str(refused.value)
+    assert not processes.alive(part.pid)
+
+
+@pytest.mark.light
+def test_ports_are_fixed_free_or_chosen_by_name() -> None:
+    assert list(ports.Ports.chosen("fixed", {"azureml": 9443}).by_name().values()) == [10000, 10001, 10002, 9443, 7071]
+    free = ports.Ports.chosen("auto", {"blob": 12345}).by_name()
+    assert free["blob"] == 12345
+    assert len(set(free.values())) == 5
+    assert ports.Ports.chosen("fixed", {"functions": 0}).functions not in (0, 7071)
+
+
+@pytest.mark.light
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--port", "azurml=9443"], "'azurml=9443' names no port; the names are blob, queue, table, azureml, functions"),
+        (["--port", "azureml=https"], "'azureml=https' has no number from 0 to 65535"),
+        (["--port", "azureml=65536"], "no number from 0 to 65535"),
+        (["--port", "azureml=7071"], "azureml and functions cannot both have port 7071. Write --port functions=PORT with another."),
+        (["--metric-grian", "1"], "unrecognized arguments: --metric-grian 1"),
+        (["--metric-grain", "fine"], "argument --metric-grain: invalid int value: 'fine'"),
+    ],
+)
+def test_a_wrong_option_of_up_starts_nothing(tmp_path: Path, words: list[str], sentence: str) -> None:
+    command = [sys.executable, "-m", "localcloud", "up", "--data", str(tmp_path / "data"), *words]
+
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, sentence in ended.stdout + ended.stderr) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.light
+def test_what_belongs_to_the_emulators_world_is_handed_on_as_it_is() -> None:
+    words = ["--nodes", "2", "--pace=0.5", "--datastore", "a=b", "--func", "--datastore=c=d", "--set", "X=--nodes", "--trainer", "a b"]
+
+    assert up.handed_on(words) == ["--nodes", "2", "--datastore", "a=b", "--datastore=c=d", "--trainer", "a b"]
+
+
+@pytest.mark.light
+def test_no_option_of_the_emulators_world_has_the_name_of_one_of_up() -> None:
+    """argparse refuses two of one name."""
+    parser = argparse.ArgumentParser()
+    up.add_arguments(parser)
+
+    up.add_handed_on_arguments(parser)
+
+    assert "--trainer" in parser.format_help()
 
 
 @pytest.mark.light
@@ -144,9 +314,9 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_settings_are_aimed_at_the_ports_in_use(value: str, moved: str) -> None:
-    ports = up.Ports(azurite=azurite.Ports(blob=1, queue=2, table=3), azureml=4, functions=5)
+    used = ports.Ports(azurite=azurite.Ports(blob=1, queue=2, table=3), azureml=4, functions=5)
 
-    assert up.relocate(value, ports) == moved
+    assert up.relocate(value, used) == moved
 
 
 @pytest.mark.light

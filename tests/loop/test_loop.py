@@ -13,7 +13,9 @@ from functools import partial
 import pytest
 
 from cli.cloud import fetched
+from localcloud import listeners
 from shared.domain.record import Kind
+from tests.localcloud.hosts import family
 from tests.loop.conftest import waited
 
 pytestmark = pytest.mark.slow
@@ -64,6 +66,9 @@ def test_an_upload_is_trained_served_answers_over_http_falls_asleep_and_is_torn_
     reply = fetched(live.scoring_uri, context=app.running.context, headers=headers, body=json.dumps(body).encode())
     assert json.loads(reply)["output"]
     assert app.shown()["endpoints"][live.endpoint]["traffic"] == {live.live.name: 100}
+    listening = listeners.of(family(*(app.running.state[name]["pid"] for name in ("azurite", "azureml", "functions"))))
+    assert {one.address for one in listening} == {"127.0.0.1"}  # nothing can be reached from another machine,
+    assert len(listening) >= 6  # the model's own process least of all: Azurite's three ports, Azure ML, the host, the model
 
     gone = app.until(tuning, "service", "torn down")
     assert live.endpoint not in app.shown()["endpoints"]
