@@ -62,10 +62,22 @@ class BlobTrigger:
 
     def handle(self, received: queues.Received) -> bool:
         message = json.loads(received.body)
-        function = self._functions.get(message["FunctionId"].rpartition(".")[2])
+        function = self._meant(message)
         if function is None:  # left over from another version of the app: the real host drops it too
             return True
         return self.run(function, message["ContainerName"], message["BlobName"])
+
+    def poison(self, content: str) -> tuple[str, str]:
+        """Where a message goes that failed too often: the account of the trigger, or the host's when that has no queues."""
+        try:
+            function = self._meant(json.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError):  # a stranger's message
+            function = None
+        own = settings.connection_string(function.trigger["connection"]) if function else ""
+        return own if settings.has_queues(own) else settings.connection_string(HOST_STORAGE), POISON_QUEUE
+
+    def _meant(self, message: Mapping[str, Any]) -> Function | None:
+        return self._functions.get(message["FunctionId"].rpartition(".")[2])
 
     def run(self, function: Function, container: str, name: str) -> bool:
         """Invoke on the present content; True: succeeded, or the blob is gone."""

@@ -12,15 +12,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from localcloud.chance import Chance
 from localcloud.functions import indexing, settings, worker
 from localcloud.functions.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from localcloud.functions import server
+    from localcloud import web
     from localcloud.functions.host import Host
 
 WRONG_SETTINGS_EXIT = 2
-PORT_BUSY_EXIT = 4
 WORKER_LOST_EXIT = 5  # the worker died too often; in Azure the platform would start the host again
 LEASE_S = 600  # how long the real host hides a received message (fixed in its code)
 log = logging.getLogger("host")
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=7071, help="port on 127.0.0.1 (default: 7071)")
     parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, if there is one)")
     parser.add_argument("--data", type=Path, help="folder for what outlives the process (default: .localcloud in the app)")
+    parser.add_argument(
+        "--auth",
+        choices=("off", "on"),
+        default="off",
+        help="on: ask for keys, as Azure does; off: let everybody in, as `func start` does (default)",
+    )
     parser.add_argument(
         "--message-lease",
         type=int,
@@ -55,20 +61,22 @@ def run(args: argparse.Namespace) -> int:
     os.chdir(app)
     its_worker = Supervisor(app, os.environ.get("PYTHON_SCRIPT_FILE_NAME") or indexing.APP_FILE, timeout=options.function_timeout)
     its_worker.start()
-    from localcloud.functions import server  # storage and HTTP load while the worker starts
+    from localcloud import web  # HTTP and storage load while the worker starts
+    from localcloud.functions import server
     from localcloud.functions.host import Host
 
-    host = Host(its_worker, options, data=data, lease_s=max(1, args.message_lease))
+    draw_key = Chance().token if args.auth == "on" else None
+    host = Host(its_worker, options, data=data, lease_s=max(1, args.message_lease), draw_key=draw_key)
     try:
-        front = server.Server(host, args.port)
-    except OSError as error:
-        log.error("Port %d cannot be used (%s). Stop what listens there, or choose another with --port.", args.port, error.strerror)
+        front = server.serve(host, args.port)
+    except web.PortTaken as error:
+        log.error("%s (--port)", error)
         its_worker.stop()
-        return PORT_BUSY_EXIT
+        return web.PORT_BUSY_EXIT
     return _serve(host, front, its_worker)
 
 
-def _serve(host: Host, front: server.Server, its_worker: Supervisor) -> int:
+def _serve(host: Host, front: web.Server, its_worker: Supervisor) -> int:
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -81,12 +89,12 @@ def _serve(host: Host, front: server.Server, its_worker: Supervisor) -> int:
         return WORKER_LOST_EXIT
     signal.signal(signal.SIGTERM, stop)  # before: the default, which ends the host at once
     signal.signal(signal.SIGINT, stop)
-    threading.Thread(target=front.serve_forever, name="http", daemon=True).start()
-    log.info("The host listens on http://127.0.0.1:%d with %d functions.", front.server_address[1], len(host.functions))
+    front.start()
+    log.info("The host listens on http://127.0.0.1:%d with %d functions.", front.port, len(host.functions))
     stopping.wait()
     log.info("The host stops.")
     host.stop()
-    front.shutdown()
+    front.stop(within_s=0)
     logging.shutdown()
     os._exit(WORKER_LOST_EXIT if its_worker.lost else 0)  # a cut-off function must not hold the process
 

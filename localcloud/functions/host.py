@@ -12,13 +12,13 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from localcloud.functions import blobs, outputs, queues, schedule, settings, timers, worker
+from localcloud.functions import blobs, keys, outputs, queues, routes, schedule, settings, timers, worker
 from localcloud.functions.invoking import Invoker
 from localcloud.functions.worker import Function, Outcome, Value
 
@@ -35,10 +35,21 @@ class Listener(Protocol):
 class Host:
     """Runs one worker's functions."""
 
-    def __init__(self, its_worker: worker.Worker, options: settings.HostOptions, *, data: Path, lease_s: int) -> None:
+    def __init__(
+        self,
+        its_worker: worker.Worker,
+        options: settings.HostOptions,
+        *,
+        data: Path,
+        lease_s: int,
+        draw_key: Callable[[int], str] | None = None,  # None: keys are not asked for
+    ) -> None:
         self.options = options
         self.functions: dict[str, Function] = {}
+        self.disabled: set[str] = set()  # names of functions that listen to nothing
         self.error: str | None = None  # None: the app was indexed
+        self.keys: keys.Keys | None = None  # None: everything is open
+        self._draw_key = draw_key
         self._worker, self._data, self._lease_s = its_worker, data, lease_s
         self._invoker = Invoker(its_worker)
         self._listeners: list[Listener] = []
@@ -51,14 +62,18 @@ class Host:
         try:
             functions = [_resolved(function, environment) for function in self._worker.index()]
             self._prepare_listeners(functions, environment)
-        except (worker.IndexingFailed, settings.WrongSettings, schedule.WrongSchedule) as error:
+        except (worker.IndexingFailed, settings.WrongSettings, schedule.WrongSchedule, routes.WrongRoute) as error:
             self.error = str(error)
             self._listeners.clear()
             log.error("The app has no functions: %s", error)
+            self._ask_for_keys()
             return
         self.functions.update({function.name: function for function in functions})
+        self._ask_for_keys()
         for function in functions:
-            log.info("Function %s: %s", function.name, function.trigger["type"])
+            if function.retry is not None and function.trigger["type"] != "timerTrigger":
+                log.warning("%s: its retry policy is ignored; Azure honours none for a %s.", function.name, function.trigger["type"])
+            log.info("Function %s: %s%s", function.name, function.trigger["type"], " (disabled)" if function.name in self.disabled else "")
         if not functions:
             log.warning("The app was indexed and has 0 functions.")
         for listener in self._listeners:
@@ -82,10 +97,10 @@ class Host:
             **({"errors": [self.error]} if self.error else {}),
         }
 
-    def of_type(self, name: str, trigger: str) -> Function | None:
-        """Find a function by name, without regard to case, if it has this trigger."""
-        found = next((function for key, function in self.functions.items() if key.lower() == name.lower()), None)
-        return found if found and found.trigger["type"] == trigger else None
+    def listening(self, name: str, trigger: str) -> Function | None:
+        """Find a function by its exact name, if it has this trigger and is not disabled."""
+        found = self.functions.get(name)
+        return found if found and found.trigger["type"] == trigger and name not in self.disabled else None
 
     def invoke(self, function: Function, data: Value, metadata: Mapping[str, Value] | None = None) -> Outcome:
         """Run a function and write its outputs; a failed output is a failed invocation."""
@@ -104,9 +119,10 @@ class Host:
     def deliver(self, function: Function, event: Mapping[str, Any]) -> Outcome:
         return self.invoke(function, Value("json", json.dumps(event)), {"data": Value("json", json.dumps(event.get("data")))})
 
-    def run_by_hand(self, function: Function, given: str) -> None:
+    def run_by_hand(self, function: Function, given: object) -> None:
         """POST /admin/functions/NAME: run it once, in the background."""
-        threading.Thread(target=self._by_hand, args=(function, given), name=f"{function.name} by hand", daemon=True).start()
+        text = given if isinstance(given, str) else json.dumps(given)
+        threading.Thread(target=self._by_hand, args=(function, text), name=f"{function.name} by hand", daemon=True).start()
 
     def _by_hand(self, function: Function, given: str) -> None:
         kind = function.trigger["type"]
@@ -123,28 +139,37 @@ class Host:
         else:
             log.warning("%s: call its route instead; this host runs HTTP functions by HTTP only.", function.name)
 
+    def _ask_for_keys(self) -> None:
+        if self._draw_key is not None:
+            file = self._data / keys.FILE
+            self.keys = keys.kept(file, {name: function.trigger for name, function in self.functions.items()}, self._draw_key)
+            log.info("Keys are asked for; they are in %s, which only its owner can read.", file)
+
     def _prepare_listeners(self, functions: list[Function], environment: Mapping[str, str]) -> None:
-        enabled = [one for one in functions if environment.get(f"AzureWebJobs.{one.name}.Disabled", "").lower() not in ("1", "true")]
+        self.disabled = {one.name for one in functions if settings.is_disabled(one.name, environment)}
+        enabled = [one for one in functions if one.name not in self.disabled]
+        for function in functions:
+            if function.trigger["type"] == "timerTrigger":  # a disabled one can still be run by hand
+                self._timers[function.name] = timers.Timer(function, self._invoker, self._data / "timers")
+            elif function.trigger["type"] == "httpTrigger":
+                routes.parse(str(function.trigger.get("route") or function.name))
         for function in enabled:
-            kind = function.trigger["type"]
-            if kind == "timerTrigger":
-                timer = timers.Timer(function, self._invoker, self._data / "timers")
-                self._timers[function.name] = timer
-                self._listeners.append(timer)
-            elif kind == "queueTrigger":
+            if function.name in self._timers:
+                self._listeners.append(self._timers[function.name])
+            elif function.trigger["type"] == "queueTrigger":
                 self._listeners.append(self._queue_listener(function))
         if any(function.trigger["type"] == "blobTrigger" for function in enabled):
             storage = settings.connection_string(blobs.HOST_STORAGE)
             options = replace(self.options.blobs, base64=False)
             listener = queues.QueueListener(
-                storage, blobs.QUEUE, options, lease_s=self._lease_s, handle=self._blobs.handle, poison=blobs.POISON_QUEUE
+                storage, blobs.QUEUE, options, lease_s=self._lease_s, handle=self._blobs.handle, poison=self._blobs.poison
             )
             self._listeners.append(listener)
 
     def _queue_listener(self, function: Function) -> queues.QueueListener:
         name = str(function.trigger["queueName"])
         connection = settings.connection_string(function.trigger["connection"])
-        poison = None if name.endswith("-poison") else f"{name}-poison"
+        poison = None if name.endswith("-poison") else lambda _: (connection, f"{name}-poison")
 
         def handle(received: queues.Received) -> bool:
             return self.invoke(function, Value("string", received.body), _metadata(received)).succeeded

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import json
 import sys
+import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 from localcloud.functions import worker
 
 APP_FILE = "function_app.py"
+RETRY_DELAY_S_MAX = 2147483647  # what the worker puts where a policy names no longest delay (azure-functions-runtime 1.3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +97,35 @@ def _checked(built: Any) -> Indexed:
     parameters = set(inspect.signature(call).parameters)
     hints = typing.get_type_hints(call)
     bindings = {binding.name: binding for binding in built.get_bindings()}
+    _check_directions(name, bindings)
     wants_context = "context" in parameters and "context" not in bindings
     if wants_context:
         parameters.discard("context")
-        _refuse(name, getattr(hints.get("context"), "__name__", "Context") != "Context", 'the "context" parameter is not a Context')
+        _check_context(name, hints)
     bound = set(bindings) - {"$return"}
-    _refuse(name, parameters - bound, f"parameters {sorted(parameters - bound)} are declared in Python but are no bindings")
-    _refuse(name, bound - parameters, f"bindings {sorted(bound - parameters)} are not parameters in Python")
+    undeclared, absent = parameters - bound, bound - parameters
+    _refuse(
+        name,
+        undeclared,
+        "the following parameters are declared in Python but not in the function definition (function.json or function decorators):  "
+        f"{undeclared!r}",
+    )
+    _refuse(
+        name,
+        absent,
+        "Extra parameters in binding definition — the following parameters are declared as bindings but are not present in Python: "
+        f"{absent!r}",
+    )
     for parameter in sorted(bound):
         if parameter in hints:
             _check_annotation(name, parameter, hints[parameter], bindings[parameter])
+    if "$return" in bindings and "return" in hints:
+        _check_return(name, hints["return"], bindings["$return"].type)
+    return _indexed(built, call, hints, wants_context)
+
+
+def _indexed(built: Any, call: Callable[..., Any], hints: Mapping[str, Any], wants_context: bool) -> Indexed:
+    name = built.get_function_name()
     raw = _raw_bindings(built, hints)
     triggers = [binding for binding in raw if str(binding["type"]).lower().endswith("trigger")]
     _refuse(name, len(triggers) != 1, f"it has {len(triggers)} triggers; a function has one")
@@ -115,6 +136,7 @@ def _checked(built: Any) -> Indexed:
         outputs=[binding for binding in raw if binding["direction"] == "OUT"],
         deferred=_is_sdk_type(hints.get(trigger["name"])),
         text=hints.get(trigger["name"]) in (str, bytes),
+        retry=_retry(built),
     )
     return Indexed(
         function=function,
@@ -125,22 +147,79 @@ def _checked(built: Any) -> Indexed:
     )
 
 
+def _check_directions(name: str, bindings: Mapping[str, Any]) -> None:
+    for binding in bindings.values():
+        _refuse(name, binding.direction == 2, '"inout" bindings are not supported')
+        wrong = binding.name == "$return" and binding.direction != 1
+        _refuse(name, wrong, '"$return" binding must have direction set to "out"')
+
+
+def _check_context(name: str, hints: Mapping[str, Any]) -> None:
+    given = hints.get("context")
+    wrong = given is not None and (not isinstance(given, type) or given.__name__ != "Context")
+    _refuse(name, wrong, f'the "context" parameter is expected to be of type azure.functions.Context, got "{given!r}"')
+
+
 def _check_annotation(name: str, parameter: str, annotation: Any, binding: Any) -> None:
     """An annotation must be a type that the converter of the binding takes."""
     outwards = binding.direction == 1
     is_out = getattr(typing.get_origin(annotation) or annotation, "__name__", "") == "Out"
-    _refuse(name, outwards and not is_out, f"binding {parameter} goes out, but its annotation is not azure.functions.Out")
-    _refuse(name, is_out and not outwards, f"binding {parameter} comes in, but its annotation is azure.functions.Out")
-    inner = typing.get_args(annotation)[0] if is_out and typing.get_args(annotation) else annotation
+    arguments = typing.get_args(annotation)
+    _refuse(name, is_out and len(arguments) != 1, f"binding {parameter} has invalid Out annotation {annotation!r}")
+    inner = arguments[0] if is_out else annotation
     generic = isinstance(inner, GenericAlias) or _is_typing_generic(inner)
     _refuse(name, not isinstance(inner, type) and not generic, f"binding {parameter} has invalid non-type annotation {annotation!r}")
+    said = f"binding {parameter} is declared to have the"
+    _refuse(
+        name,
+        outwards and not is_out,
+        f'{said} "out" direction, but its annotation in Python is not a subclass of azure.functions.Out',
+    )
+    _refuse(
+        name,
+        is_out and not outwards,
+        f'{said} "in" direction in the binding decorator, but its annotation is azure.functions.Out in Python',
+    )
     if inner in (str, bytes):
         return  # the generic converter takes both
     converter = _converter(binding.type, inner)
     check = getattr(converter, "check_output_type_annotation" if is_out else "check_input_type_annotation", None)
     fits = check is not None and not (generic and not is_out) and check(inner)
     shown = getattr(inner, "__name__", repr(inner))
-    _refuse(name, not fits, f'type of {parameter} binding "{binding.type}" does not match its Python annotation "{shown}"')
+    _refuse(
+        name,
+        not fits,
+        f'binding type "{parameter!r}" and dataType "{binding.type}" in the binding decorator do not match the corresponding '
+        f"function parameter's Python type annotation {shown}",
+    )
+
+
+def _check_return(name: str, annotation: Any, binding_type: str) -> None:
+    is_out = getattr(typing.get_origin(annotation), "__name__", "") == "Out"
+    _refuse(name, is_out, "return annotation should not be azure.functions.Out")
+    _refuse(name, not isinstance(annotation, type), f"has invalid non-type return annotation {annotation!r}")
+    check = getattr(registry().get(binding_type), "check_output_type_annotation", None)
+    fits = annotation in (str, bytes) if check is None else check(annotation)
+    _refuse(name, not fits, f'Python return annotation "{annotation.__name__}" does not match binding type "{binding_type}"')
+
+
+def _retry(built: Any) -> worker.Retry | None:
+    """The policy that @app.retry wrote down, read as the worker reads it."""
+    given = built.get_settings_dict("retry_policy")
+    if not given:
+        return None
+    if given["strategy"] == "fixed_delay":
+        first = last = _seconds(given["delay_interval"])
+    else:
+        first = _seconds(given.get("minimum_interval") or "00:00:00")
+        last = _seconds(given["maximum_interval"]) if given.get("maximum_interval") else RETRY_DELAY_S_MAX
+    count = int(given["max_retry_count"])
+    return worker.Retry(strategy=given["strategy"], max_retry_count=count, first_delay_s=first, last_delay_s=last)
+
+
+def _seconds(text: str) -> int:
+    read = time.strptime(text, "%H:%M:%S")
+    return 3600 * read.tm_hour + 60 * read.tm_min + read.tm_sec
 
 
 def _is_typing_generic(annotation: Any) -> bool:

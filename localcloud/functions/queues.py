@@ -39,6 +39,7 @@ class Received:
 
 
 Handle = Callable[[Received], bool]  # True: it succeeded
+Poison = Callable[[str], tuple[str, str]]  # a message's content -> connection string and name of the queue where it goes
 
 
 class Lease:
@@ -77,9 +78,9 @@ class Lease:
 class QueueListener:
     """Listens to one queue on threads of its own."""
 
-    def __init__(self, connection: str, name: str, options: QueueOptions, *, lease_s: int, handle: Handle, poison: str | None) -> None:
+    def __init__(self, connection: str, name: str, options: QueueOptions, *, lease_s: int, handle: Handle, poison: Poison | None) -> None:
         self.name = name
-        self._connection, self._poison = connection, poison
+        self._poison = poison  # None: this queue has no poison queue
         self._queue = QueueClient.from_connection_string(connection, name)
         self._options, self._lease_s, self._handle = options, lease_s, handle
         self._stopping = threading.Event()
@@ -179,9 +180,10 @@ class QueueListener:
 
     def _move_to_poison(self, message: QueueMessage, lease: Lease, why: str) -> None:
         assert self._poison is not None
-        send(self._connection, self._poison, message.content)
+        connection, poison = self._poison(str(message.content))
+        send(connection, poison, message.content)
         lease.delete()
-        log.error("Queue %s: message %s %s and was moved to %s.", self.name, message.id, why, self._poison)
+        log.error("Queue %s: message %s %s and was moved to %s.", self.name, message.id, why, poison)
 
     def _renew(self) -> None:
         while not self._stopping.wait(min(1.0, self._lease_s / 8)):

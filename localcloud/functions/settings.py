@@ -104,12 +104,23 @@ def resolve(binding: Mapping[str, Any], environment: Mapping[str, str]) -> dict[
     }
 
 
+def is_disabled(function: str, environment: Mapping[str, str]) -> bool:
+    """`AzureWebJobs.NAME.Disabled=true`: the function listens to nothing."""
+    return environment.get(f"AzureWebJobs.{function}.Disabled", "").lower() in ("1", "true")
+
+
 def connection_string(name: str) -> str:
     """The connection string that a binding's `connection` names: the setting itself, or AzureWebJobs + its name."""
     for candidate in (name, f"AzureWebJobs{name}"):
         if os.environ.get(candidate):
             return os.environ[candidate]
     raise WrongSettings(f"The connection {name!r} is not set; set {name} to a connection string. This host knows no identity connections.")
+
+
+def has_queues(connection: str) -> bool:
+    """True if the account of this connection string has queues: it names them, or nothing in particular."""
+    parts = {part.partition("=")[0].strip().lower() for part in connection.split(";")}
+    return bool(parts & {"queueendpoint", "usedevelopmentstorage"}) or ("accountname" in parts and "blobendpoint" not in parts)
 
 
 def _queue_options(queues: Mapping[str, Any]) -> QueueOptions:

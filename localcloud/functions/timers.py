@@ -2,7 +2,8 @@
 A timer fires at its seconds, and after a downtime once more at once with past_due set.
 
 The next due moment is kept in a file, so it outlives the process. One timer never runs twice at the same time; what falls due
-while it runs is skipped. There is no lock between two hosts: a laptop has one.
+while it runs is skipped. A failed run is repeated at once only where the function has a retry policy; its state is lost with the
+host. There is no lock between two hosts: a laptop has one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 
 from localcloud.functions import schedule
 from localcloud.functions.invoking import Invoker
-from localcloud.functions.worker import Function, Value
+from localcloud.functions.worker import FIRST, Attempt, Function, Retry, Value
 
 LATE = timedelta(seconds=1)  # a guess: later than that is past due
 WAIT_MAX_S = 60.0  # look at the clock at least so often: a laptop sleeps
+RETRY_DOUBLINGS_MAX = 32  # 2^32 s is beyond the longest delay that a policy can name
 NEVER = "0001-01-01T00:00:00+00:00"
 log = logging.getLogger("host")
 
@@ -40,15 +42,28 @@ class Status:
     next: datetime
 
 
+def retry_delay_s(policy: Retry, retries: int) -> float:
+    """Seconds before the next run, after so many retries: fixed, or doubled each time up to the longest (our reading; Azure's jitters)."""
+    return float(min(policy.last_delay_s, policy.first_delay_s << min(retries, RETRY_DOUBLINGS_MAX)))
+
+
 class Timer:
     """One timer function."""
 
-    def __init__(self, function: Function, invoke: Invoker, folder: Path, clock: Callable[[], datetime] = now_utc) -> None:
+    def __init__(
+        self,
+        function: Function,
+        invoke: Invoker,
+        folder: Path,
+        clock: Callable[[], datetime] = now_utc,
+        pause: Callable[[float], bool] | None = None,  # waits so many seconds, True: stop; None: by the real clock
+    ) -> None:
         self._function, self._invoke, self._clock = function, invoke, clock
         self._text = str(function.trigger["schedule"])
         self._schedule = schedule.parse(self._text)
         self._file = folder / f"{function.name}.json" if function.trigger.get("useMonitor") is not False else None
         self._stopping = threading.Event()
+        self._pause = pause or self._stopping.wait
         self._thread = threading.Thread(target=self._run, name=function.name, daemon=True)
 
     def start(self) -> None:
@@ -65,7 +80,18 @@ class Timer:
             "ScheduleStatus": {"Last": last, "Next": next_due.isoformat(), "LastUpdated": last},
             "IsPastDue": past_due,
         }
-        self._invoke(self._function.name, Value("json", json.dumps(request)))
+        self._run_with_retries(Value("json", json.dumps(request)))
+
+    def _run_with_retries(self, request: Value) -> None:
+        """Until it succeeds, the policy is used up, or the host stops."""
+        policy, attempt = self._function.retry, FIRST
+        while True:
+            outcome = self._invoke(self._function.name, request, None, attempt)
+            if outcome.error is None or policy is None or attempt.retry_count == policy.max_retry_count:
+                return
+            if self._pause(retry_delay_s(policy, attempt.retry_count)):
+                return
+            attempt = Attempt(retry_count=attempt.retry_count + 1, max_retry_count=policy.max_retry_count, error=outcome.error)
 
     def status(self) -> Status:
         """What the file says of this schedule; without a file the timer was due nowhere in the past."""

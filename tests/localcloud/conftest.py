@@ -32,10 +32,10 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 @pytest.fixture
 def start_host(azurite: Azurite, tmp_path: Path) -> Iterator[Callable[..., RunningHost]]:
-    """Start a host on a sample app: start_host(source, lease=600, NAME="value", ...)."""
+    """Start a host on a sample app: start_host(source, "--option", lease=600, NAME="value", ...)."""
     started: list[RunningHost] = []
 
-    def start(source: str, *, lease: int = 600, host_json: dict[str, Any] | None = None, **values: str) -> RunningHost:
+    def start(source: str, *options: str, lease: int = 600, host_json: dict[str, Any] | None = None, **values: str) -> RunningHost:
         app = tmp_path / "app"
         app.mkdir(exist_ok=True)
         (app / "function_app.py").write_text(source)
@@ -46,7 +46,7 @@ def start_host(azurite: Azurite, tmp_path: Path) -> Iterator[Callable[..., Runni
         command = [sys.executable, "-m", "localcloud", "functions", "--app", str(app), "--port", str(port)]
         storage = dict.fromkeys(("AzureWebJobsStorage", "DATASETS"), azurite.connection_string)
         child = processes.start(
-            [*command, "--data", str(tmp_path / "data"), "--message-lease", str(lease)],
+            [*command, "--data", str(tmp_path / "data"), "--message-lease", str(lease), *options],
             log=log,
             environment={**os.environ, **storage, "OUT": str(tmp_path)},
             cwd=ROOT,

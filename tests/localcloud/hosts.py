@@ -63,7 +63,7 @@ class RunningHost:
 
     def answers(self) -> bool:
         try:
-            return self.ask("/admin/host/status")[0] == 200
+            return self.ask("/admin/host/ping")[0] == 200
         except OSError:
             return False
 

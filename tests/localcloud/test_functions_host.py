@@ -220,7 +220,7 @@ def test_a_busy_port_is_a_sentence_and_exit_code_4(start_host: Start, tmp_path: 
     second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
     assert second.returncode == 4
-    assert f"Port {host.port} cannot be used" in second.stderr
+    assert f"Port {host.port} (functions host) cannot be used" in second.stderr
 
 
 def test_no_body_stands_in_the_log(start_host: Start, turns: QueueClient, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.functions import blobs, server, settings
+from localcloud.functions import blobs, settings
 
 pytestmark = pytest.mark.light
 
@@ -62,19 +62,3 @@ def test_an_event_names_its_blob_by_url(url: str, blob: tuple[str, str]) -> None
 def test_the_path_of_a_trigger_names_parts_of_the_blob() -> None:
     assert blobs.match_path("datasets/{folder}/{name}.jsonl", "datasets/team/a.jsonl") == {"folder": "team", "name": "a"}
     assert blobs.match_path("datasets/{name}", "other/a") is None
-
-
-@pytest.mark.parametrize(
-    ("route", "path", "found"),
-    [
-        ("records/{id}", "records/7", {"id": "7"}),
-        ("records/{id:int}", "records/7", {"id": "7"}),
-        ("records/{id?}", "records", {"id": None}),
-        ("files/{*path}", "files/a/b", {"path": "a/b"}),
-        ("records/{id}", "records/7/more", None),
-    ],
-)
-def test_a_route_names_parts_of_its_path(route: str, path: str, found: dict[str, str | None] | None) -> None:
-    match = server.route_pattern(route).fullmatch(path)
-
-    assert (match.groupdict() if match else None) == found

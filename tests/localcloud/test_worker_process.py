@@ -239,7 +239,7 @@ def test_an_app_whose_import_kills_the_worker_ends_the_host(start_host: Start, t
 def test_an_outrun_function_timeout_costs_the_worker_its_life_and_the_host_nothing(
     start_host: Start, turns: QueueClient, tmp_path: Path
 ) -> None:
-    """Goal: the worker is ended with all that it runs, as often as it happens. Method: as many timeouts as deaths would end the host."""
+    """Goal: the worker is ended with all that it runs, uncounted. Method: as many timeouts as the deaths that would end the host."""
     slow = {"version": "2.0", "functionTimeout": "00:00:01", "extensions": {"queues": {"maxDequeueCount": 9}}}
     times = supervisor.DEATHS_MAX
     source = HEAD + TURNS % f"time.sleep(60 if message.dequeue_count <= {times} else 0)"
