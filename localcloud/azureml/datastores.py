@@ -7,8 +7,10 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.storage_door import StorageDoor
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ _LONG = re.compile(
     r"azureml://subscriptions/[^/]+/resourcegroups/[^/]+(?:/providers/[^/]+)?/workspaces/[^/]+/datastores/(?P<store>[^/]+)/paths/(?P<path>.+)",
     re.IGNORECASE,
 )
-_ACCOUNT_KEY = re.compile(r"AccountKey=([^;]+)")
+DEFAULT = "workspaceblobstore"  # where the SDK puts a job's local files
 
 
 class MissingInput(Exception):
@@ -51,10 +53,40 @@ class BlobStorage:
                 return False
         return True
 
+    def ensure(self, container: str) -> None:
+        """Make the container if it is not there: in Azure the workspace's own container always is."""
+        from azure.core.exceptions import ResourceExistsError, ServiceRequestError
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string(self.connection_string, retry_total=0) as service:
+            try:
+                service.create_container(container)
+            except ResourceExistsError:
+                return
+            except ServiceRequestError:
+                message = f"The storage account at {self.endpoint} does not answer; start it: python -m localcloud azurite."
+                raise Refused(400, "UserError", message, detail="StorageNotReachable") from None
+
     @property
     def account_key(self) -> str:
-        found = _ACCOUNT_KEY.search(self.connection_string)
-        return found[1] if found else ""
+        return self._part("AccountKey")
+
+    @property
+    def account(self) -> str:
+        return self._part("AccountName")
+
+    @property
+    def endpoint(self) -> str:
+        """The address of its blobs; "" when the account's name tells it."""
+        return self._part("BlobEndpoint")
+
+    def door(self) -> StorageDoor | None:
+        """Return the way in for clients that speak HTTPS only; None: this storage speaks it itself."""
+        return StorageDoor(self.endpoint) if self.endpoint.startswith("http://") else None
+
+    def _part(self, name: str) -> str:
+        parts = dict(part.split("=", 1) for part in self.connection_string.split(";") if "=" in part)
+        return parts.get(name, "")
 
 
 class Datastores:
@@ -64,12 +96,14 @@ class Datastores:
         self.site = site
         self.storage = storage
         self.created = site.clock()
+        self._door = storage.door() if isinstance(storage, BlobStorage) else None
 
     def routes(self) -> list[Route]:
         return [
+            *(self._door.routes() if self._door else ()),
             Route(method="GET", path=WORKSPACE + "/datastores", handler=self._list),
             Route(method="GET", path=WORKSPACE + "/datastores/{name}", handler=self._get),
-            Route(method="POST", path=WORKSPACE + "/datastores/{name}/listSecrets", handler=self._secrets),
+            Route(method="POST", path=WORKSPACE + "/datastores/{name}/listSecrets", handler=self._secrets, locked=False),
         ]
 
     def fetch(self, uri: str, target: Path) -> Path:
@@ -97,9 +131,12 @@ class Datastores:
         return answer(self._body(self._known(call["name"])))
 
     def _secrets(self, call: Call) -> Response:
-        self._known(call["name"])
-        key = self.storage.account_key if isinstance(self.storage, BlobStorage) else ""
-        return answer({"secretsType": "AccountKey", "key": key})
+        """Whoever asks for the key is about to upload."""
+        name = self._known(call["name"])
+        if not isinstance(self.storage, BlobStorage):
+            return answer({"secretsType": "AccountKey", "key": ""})
+        self.storage.ensure(self.site.datastores[name])
+        return answer({"secretsType": "AccountKey", "key": self.storage.account_key})
 
     def _known(self, name: str) -> str:
         if name not in self.site.datastores:
@@ -107,15 +144,29 @@ class Datastores:
             raise Refused(404, "UserError", message, detail="DatastoreNotFound")
         return name
 
+    def _account_name(self) -> str:
+        """
+        Return what makes the SDK's `https://{account}.blob.{endpoint}` an address that needs no name server.
+
+        `localhost:8443/devstoreaccount1#` turns the rest into a fragment, which is never sent. An account without an address of its own
+        is in Azure, and its name says enough.
+        """
+        if not isinstance(self.storage, BlobStorage):
+            return self.site.account
+        if self._door:
+            return f"{self.site.host}{self._door.path}#"
+        parts = urlsplit(self.storage.endpoint)
+        return f"{parts.netloc}{parts.path.rstrip('/')}#" if parts.netloc else self.storage.account
+
     def _body(self, name: str) -> Json:
         properties = {
             "datastoreType": "AzureBlob",
-            "accountName": self.site.account,
+            "accountName": self._account_name(),
             "containerName": self.site.datastores[name],
             "endpoint": "core.windows.net",
             "protocol": "https",
             "serviceDataAccessAuthIdentity": "None",
-            "isDefault": name == "workspaceblobstore",
+            "isDefault": name == DEFAULT,
             "credentials": {"credentialsType": "AccountKey"},
             "tags": {},
             "properties": {},

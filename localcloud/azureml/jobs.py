@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs, lifecycle
+from localcloud.azureml import component, job_inputs, lifecycle, splits
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.processes import Child
@@ -280,7 +280,7 @@ class Jobs:
         for name, key in FILES.items():
             if name in job.order.assets:
                 files[key] = self._datastores.fetch(job.order.assets[name], folder / "inputs" / key)
-        return files
+        return splits.cut(files, folder / "splits") if "train" in files else {}
 
     def _when_files_are_there(self, job: Job) -> None:
         if job.name not in self._files:
@@ -296,9 +296,8 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 - whatever storage says is this job's reason to fail
             self._fail(job, "SystemError", f"The inputs could not be read from storage: {type(error).__name__}: {error}")
             return
-        missing = [name for name in ("train", "validation") if name not in files]
-        if missing:
-            self._fail(job, "UserError", f"The job has no {' and no '.join(missing)} file; set train_file_path and validation_file_path.")
+        if not files:
+            self._fail(job, "UserError", "The job has no train file; set train_file_path.")
             return
         self._write_order(job, files)
         self._move(job, "Queued")

@@ -37,6 +37,7 @@ def handler(cloud: Cloud) -> web.Handler:
             query=dict(parse_qsl(parts.query, keep_blank_values=True)),
             headers=asked.headers,
             body=asked.body,
+            target=asked.target,
         )
         answered = cloud.handle(request)
         if answered.after_seconds:

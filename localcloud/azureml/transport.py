@@ -97,6 +97,7 @@ def _from_requests(request: requests.PreparedRequest) -> Request:
         query=dict(parse_qsl(parts.query, keep_blank_values=True)),
         headers={name.lower(): _text(value) for name, value in request.headers.items()},
         body=body.encode() if isinstance(body, str) else body,
+        target=parts.path + (f"?{parts.query}" if parts.query else ""),
     )
 
 

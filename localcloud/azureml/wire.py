@@ -25,6 +25,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    target: str = ""  # path and query as they came, still encoded; for whoever passes the request on
 
     def json(self) -> Json:
         """Return the body, which must be a JSON object; an empty body is an empty object."""

@@ -82,7 +82,7 @@ _DEFAULTS: Mapping[str, str | int] = {
 _PHI_3, _PHI_4 = ("Phi-3-mini-4k-instruct", "15"), ("Phi-4", "8")
 _PHI_3_OF_THE_SEED = BaseModel(
     defaults={**_DEFAULTS, "deepspeed_stage": 2},
-    finetune=_A100,
+    finetune=(*_A100, "Standard_ND40rs_v2"),  # the last is a guess: the tutorial takes it "from the above list", version 15 had it not
     inference=_A100 + _V100,
     inference_minimum="6|1|112|64",
     allow_lists=("tags", "properties"),
@@ -90,6 +90,7 @@ _PHI_3_OF_THE_SEED = BaseModel(
 _PHI_3_TODAY = replace(
     _PHI_3_OF_THE_SEED,
     defaults={**_DEFAULTS, "deepspeed_stage": 2, "learning_rate_min": "5e-7", "learning_rate_max": "5e-5"},
+    finetune=_A100,
     allow_lists=("system_metadata",),
     archived=True,
     dates={

@@ -89,6 +89,14 @@ def test_a_conversation_that_ends_with_the_assistant_is_refused(url: str) -> Non
     assert "user" in answer["error"]["message"]
 
 
+def test_a_server_that_goes_by_the_template_alone_answers_whoever_spoke_last() -> None:
+    nested = body([[ASK, ANSWER]], max_new_tokens=3)
+    answer = scoring.Scorer(base.load(), "output", any_last_role=True).score(nested)
+
+    assert isinstance(answer, dict)
+    assert isinstance(answer["output"], str)
+
+
 @pytest.mark.parametrize(
     "content",
     [
