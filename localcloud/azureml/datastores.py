@@ -101,9 +101,16 @@ class Datastores:
     def routes(self) -> list[Route]:
         return [
             *(self._door.routes() if self._door else ()),
-            Route(method="GET", path=WORKSPACE + "/datastores", handler=self._list),
-            Route(method="GET", path=WORKSPACE + "/datastores/{name}", handler=self._get),
-            Route(method="POST", path=WORKSPACE + "/datastores/{name}/listSecrets", handler=self._secrets, locked=False),
+            Route(method="GET", path=WORKSPACE + "/datastores", handler=self._list, does="list the datastores"),
+            Route(method="GET", path=WORKSPACE + "/datastores/{name}", handler=self._get, does="one datastore"),
+            Route(
+                method="POST",
+                path=WORKSPACE + "/datastores/{name}/listSecrets",
+                handler=self._secrets,
+                locked=False,
+                does="the key for an upload",
+                differs="makes the container if it is not there",
+            ),
         ]
 
     def fetch(self, uri: str, target: Path) -> Path:

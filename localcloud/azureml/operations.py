@@ -37,10 +37,13 @@ class Operations:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=_LOCATION + "mfeOperationsStatus/{operation}", handler=self._status, does="state of a long operation"),
-            Route(
-                method="GET", path=_LOCATION + "mfeOperationResults/{operation}", handler=self._result, does="result of a long operation"
-            ),
+            Route(method="GET", path=_LOCATION + path + "/{operation}", handler=handler, does=does)
+            for path, handler, does in (
+                ("mfeOperationsStatus", self._status, "state of a long operation"),
+                ("computeOperationsStatus", self._status, "state of a long operation on a cluster"),
+                ("mfeOperationResults", self._result, "result of a long operation"),
+                ("computeOperationsResults", self._result, "result of a long operation on a cluster"),
+            )
         ]
 
     def begin(self, prefix: str, status: str, api_version: str, *, name: str, family: str = "mfe") -> str:

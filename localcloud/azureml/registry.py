@@ -44,13 +44,34 @@ class Registry:
                 path="/registrymanagement/v1.0/registries/{registry}/discovery",
                 handler=self._discovery,
                 versions=None,
+                does="where a registry is",
             ),
-            Route(method="GET", path=_REGISTRY + "/models", handler=self._model_names, versions=REGISTRY),
-            Route(method="GET", path=_REGISTRY + "/components", handler=self._component_names, versions=REGISTRY),
-            Route(method="GET", path=_REGISTRY + "/models/{name}/versions", handler=self._models, versions=REGISTRY),
-            Route(method="GET", path=_REGISTRY + "/models/{name}" + version, handler=self._model, versions=REGISTRY),
-            Route(method="GET", path=_REGISTRY + "/components/{name}/versions", handler=self._components, versions=REGISTRY),
-            Route(method="GET", path=_REGISTRY + "/components/{name}" + version, handler=self._component, versions=REGISTRY),
+            Route(method="GET", path=_REGISTRY + "/models", handler=self._model_names, versions=REGISTRY, does="the base models' names"),
+            Route(
+                method="GET", path=_REGISTRY + "/components", handler=self._component_names, versions=REGISTRY, does="the components' names"
+            ),
+            Route(
+                method="GET",
+                path=_REGISTRY + "/models/{name}/versions",
+                handler=self._models,
+                versions=REGISTRY,
+                does="versions of a base model",
+            ),
+            Route(method="GET", path=_REGISTRY + "/models/{name}" + version, handler=self._model, versions=REGISTRY, does="one base model"),
+            Route(
+                method="GET",
+                path=_REGISTRY + "/components/{name}/versions",
+                handler=self._components,
+                versions=REGISTRY,
+                does="versions of the component",
+            ),
+            Route(
+                method="GET",
+                path=_REGISTRY + "/components/{name}" + version,
+                handler=self._component,
+                versions=REGISTRY,
+                does="one component",
+            ),
         ]
 
     def refusal(self, asset_id: str) -> str | None:

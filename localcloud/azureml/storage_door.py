@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 WITHIN_SECONDS = 60  # for one block of at most 64 MB on the loopback
+DOES = "the storage account, as Azurite plays it"
 _OF_ONE_CONNECTION = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "expect", "upgrade", "te", "trailer"})
 
 
@@ -34,7 +35,7 @@ class StorageDoor:
     def routes(self) -> list[Route]:
         addresses = (self.path, self.path + "/", self.path + "/{rest...}")
         return [
-            Route(method=method, path=path, handler=self._pass_on, versions=None, signed=False, locked=False)
+            Route(method=method, path=path, handler=self._pass_on, versions=None, signed=False, locked=False, does=DOES)
             for method in METHODS
             for path in addresses
         ]
