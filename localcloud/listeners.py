@@ -8,6 +8,7 @@ and for processes of other users, nobody is named; callers then say only that so
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import itertools
 import os
@@ -28,9 +29,9 @@ class Listener:
     inode: int
 
     @property
-    def answers_loopback(self) -> bool:
-        """True if a connection to 127.0.0.1 can end here."""
-        return self.address in ("127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1")
+    def answers_localhost(self) -> bool:
+        """True if a connection to localhost can end here; many clients try ::1 first."""
+        return self.address in ("127.0.0.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1")
 
 
 def everyone() -> list[Listener]:
@@ -50,14 +51,22 @@ def of(pids: Iterable[int]) -> list[Listener]:
 
 
 def at(port: int) -> list[int]:
-    """The processes that answer on 127.0.0.1 at this port; empty: nobody listens, or it cannot be seen who."""
-    inodes = {one.inode for one in everyone() if one.port == port and one.answers_loopback}
+    """The processes that answer on localhost at this port; empty: nobody listens, or it cannot be seen who."""
+    inodes = {one.inode for one in everyone() if one.port == port and one.answers_localhost}
     return [pid for pid in _processes() if inodes & _sockets(pid)] if inodes else []
 
 
 def ours(ports: Iterable[int], session: int) -> bool:
     """False if a process of another session answers at one of these ports. Each part is started in a session of its own."""
     return not any(pids and session not in {_session(pid) for pid in pids} for pids in map(at, ports))
+
+
+def why(port: int, error: OSError) -> str:
+    """Why a port could not be bound, to stand after its number."""
+    if error.errno != errno.EADDRINUSE:
+        return f"cannot be used ({error.strerror})"
+    pids = at(port)
+    return f"is taken by {name(pids[0])}" if pids else f"is taken (`sudo lsof -i :{port}` says by whom)"
 
 
 def name(pid: int) -> str:
@@ -68,8 +77,9 @@ def name(pid: int) -> str:
     except OSError:
         return f"pid {pid}"
     folder = next((after for word, after in itertools.pairwise(words) if word in ("--data", "--location")), None)
-    if words[1:3] == ["-m", "localcloud"] and folder:
-        return f"{words[3]} of the local cloud on {folder} (pid {pid})"
+    part = next((after for word, after in itertools.pairwise(words) if word == "localcloud"), None)
+    if part and folder:
+        return f"{part} of the local cloud on {folder} (pid {pid})"
     if folder and any(word.endswith("azurite.js") for word in words):
         return f"Azurite on {folder} (pid {pid})"
     return f"{program} (pid {pid})"

@@ -78,15 +78,13 @@ def refuse_taken(ports: Mapping[str, int], *, others: str) -> None:
 
 
 def _fault(port: int) -> str | None:
-    """Why the port cannot be had; None: it can."""
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Why the port cannot be had; None: it can. Ours are on 127.0.0.1, but whoever has ::1 gets the calls to localhost."""
+    for family, address in ((socket.AF_INET, web.HOST), (socket.AF_INET6, "::1")):
         try:
-            one.bind((web.HOST, port))
+            with socket.socket(family) as one:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind((address, port))
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return f"cannot be used ({error.strerror})"
-        else:
-            return None
-    pids = listeners.at(port)
-    return f"is taken by {listeners.name(pids[0])}" if pids else f"is taken (`sudo lsof -i :{port}` says by whom)"
+            if family == socket.AF_INET or error.errno == errno.EADDRINUSE:  # a machine may have no IPv6
+                return listeners.why(port, error)
+    return None

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,6 +120,18 @@ def hold(path: Path) -> IO[bytes] | None:
             file.close()
             return None
     return file
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, within_s: float = STOP_WITHIN_S) -> Iterator[None]:
+    """Let one process at a time do what takes milliseconds; raise StartFailed when the file stays held."""
+    deadline = time.monotonic() + within_s
+    while (held := hold(path)) is None:
+        if time.monotonic() > deadline:
+            raise StartFailed(f"{path} has been held by another process for {within_s:.0f} s. End that process, then try again.")
+        time.sleep(POLL_S)
+    with held:
+        yield
 
 
 def accepts(port: int) -> bool:

@@ -58,6 +58,7 @@ class Part:
     unset: list[str] = field(default_factory=list)  # what is taken away from it
     pid: int = 0  # 0: not started
     began: str | None = None
+    restarted_by: int = 0  # the pid of the `restart` that is at work on it; 0: none was
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,8 +149,12 @@ def run_restart(args: argparse.Namespace) -> int:
     try:
         record = Record.read(data)
         part = record.parts[args.name]
+        part.restarted_by = os.getpid()
+        record.replace(part)
         processes.stop(part.pid, part.began)
         start_part(part, data, record.replace)
+        part.restarted_by = 0
+        record.replace(part)
         if part.name == "azurite":
             _make_storage(azurite.connection_string(azurite.Ports(**dict(zip(("blob", "queue", "table"), part.ports, strict=True)))))
     except StartFailed as error:
@@ -185,7 +190,11 @@ class Record:
         processes.write_json(self.data / "processes.json", document, mode=0o600)
 
     def replace(self, part: Part) -> None:
-        """Put a restarted process in, also into the state file if that was written already."""
+        """Put a restarted process in, also into the state file if that was written already. Others may do so at the same time."""
+        with processes.alone(self.data / "processes.lock"):
+            self._replace(part)
+
+    def _replace(self, part: Part) -> None:
         current = Record.read(self.data)
         current.parts[part.name] = part
         current.write()
@@ -257,6 +266,8 @@ class Cloud:
                 part = self._recorded(name)
                 if part is None or part.pid in told or processes.alive(part.pid, part.began):
                     continue
+                if part.restarted_by and processes.alive(part.restarted_by):  # it ended on request and is on its way back
+                    continue
                 told.add(part.pid)
                 code = self._exit_code(part)
                 lost = f" {FORGETFUL}" if name == "azurite" and code else ""
@@ -324,13 +335,13 @@ class Cloud:
         host = f"http://127.0.0.1:{self.ports.functions}"
         processes.write_json(self.data / "subscriptions.json", subscriptions.default_subscriptions(host))
         command = [
-            *(sys.executable, "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
+            *(sys.executable, "-P", "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
             *("--events", "--subscriptions", str(self.data / "subscriptions.json"), "--pace", str(self.args.pace)),
             *self.args.handed_on,
         ]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        here = str(Path.cwd())  # files that are handed on are named from where `up` was started
+        here = str(Path.cwd())  # files that are handed on are named from where `up` was started; -P keeps its modules out
         return Part(name="azureml", command=command, ports=[self.ports.azureml], cwd=here, environment={"PYTHONPATH": path})
 
     def _functions(self, unset: list[str]) -> Part:

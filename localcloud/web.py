@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from localcloud import listeners
+
 HOST = "127.0.0.1"  # never another: there is no real secret in the local cloud, and much is allowed
 PORT_BUSY_EXIT = 4  # exit code of every command of the local cloud whose port is taken
 BODY_BYTES_MAX = 256 * 1024 * 1024  # azure-storage-blob puts at most 64 MB at once
@@ -92,7 +94,7 @@ def hold(port: int, name: str) -> socket.socket:
         made.listen(QUEUE)
     except OSError as error:
         made.close()
-        message = f"Port {port} ({name}) cannot be used ({error.strerror}); stop what listens there or choose another port."
+        message = f"Port {port} ({name}) {listeners.why(port, error)}; stop what listens there or choose another port."
         raise PortTaken(message) from None
     return made
 

@@ -35,8 +35,9 @@ def dataset_event_received(event: func.EventGridEvent) -> None:
 
 @pytest.fixture
 def start_up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start `up` on a sample app, in a data folder of that name; whatever it started is gone after the test."""
+    """Start `up` in tmp_path on a sample app, with a data folder of that name; whatever it started is gone after the test."""
     started: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def start(source: str = APP, *options: str, data: str = "data") -> subprocess.Popen[bytes]:
         app = tmp_path / "app"
@@ -46,7 +47,7 @@ def start_up(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
         (app / "local.settings.json.example").write_text(json.dumps({"Values": values}))
         command = [sys.executable, "-m", "localcloud", "up", "--data", str(tmp_path / data), "--app", str(app), "--ports", "auto"]
         command += ["--set", f"OUT={tmp_path / data}.out", *options]
-        started.append(processes.start(command, log=tmp_path / f"{data}.log", environment=os.environ, cwd=ROOT))
+        started.append(processes.start(command, log=tmp_path / f"{data}.log", environment=environment, cwd=tmp_path))
         return started[-1]
 
     try:
@@ -102,7 +103,7 @@ def said(tmp_path: Path, sentence: str) -> bool:
 
 @pytest.mark.slow
 def test_up_starts_everything_and_stops_everything(start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    process = start_up()
+    process = start_up(APP, "--traffic", "traffic.jsonl")
     running = ready(tmp_path, process)
     assert set(running) == {"azurite", "azureml", "functions", "settings"}
     exported, _ = up.read_env(tmp_path / "data/env")
@@ -113,6 +114,9 @@ def test_up_starts_everything_and_stops_everything(start_up: Callable[..., subpr
     out = tmp_path / "data.out"
     until(out.exists, "the event of the upload")
     assert out.read_text() == "/blobServices/default/containers/datasets/blobs/a.jsonl DefaultE\n"
+
+    # An option of the emulator came to it, with a file that is named from here.
+    until((tmp_path / "traffic.jsonl").exists, "traffic")
 
     # Nothing can be reached from another machine.
     everyone = family(process.pid)
@@ -147,8 +151,13 @@ def test_whatever_is_killed_is_named_and_comes_back(start_up: Callable[..., subp
         assert after[name]["port"] == before[name]["port"]
         seen.add(after[name]["pid"])
 
+    mourned = (tmp_path / "data.log").read_text().count("functions ended")
+    assert restart(tmp_path, "functions").returncode == 0  # of one that lives: nobody needs to be told
+    seen.add(state(tmp_path)["functions"]["pid"])
+
     os.kill(guard_of(process), signal.SIGKILL)
     until(partial(said, tmp_path, "The guard, which clears away if `up` is killed, was killed by signal 9."), "word of the guard")
+    assert (tmp_path / "data.log").read_text().count("functions ended") == mourned
     upload(state(tmp_path), "a.jsonl")
     until((tmp_path / "data.out").exists, "the event of an upload after all that")
 
@@ -159,25 +168,38 @@ def test_whatever_is_killed_is_named_and_comes_back(start_up: Callable[..., subp
     until(lambda: not (tmp_path / "data/state.json").exists(), "the state file to go")
 
 
-@pytest.mark.slow
-def test_what_up_and_its_guard_left_behind_is_ended_by_the_next_up(
-    start_up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path, taken: int
-) -> None:
-    """Method: both are killed; the next `up` clears away before it looks at ports, and then finds one taken."""
-    process = start_up()
-    left = {name: ready(tmp_path, process)[name]["pid"] for name in up.NAMES}
-    everyone = family(process.pid)
-    guard = guard_of(process)
-    os.kill(guard, signal.SIGSTOP)  # it would be quicker than we are
-    process.kill()
-    process.wait()
-    os.kill(guard, signal.SIGKILL)
-    assert all(processes.alive(pid) for pid in left.values())
+@pytest.mark.light
+def test_what_up_and_its_guard_left_behind_is_ended_by_the_next_up(tmp_path: Path, taken: int) -> None:
+    """Method: the record of an `up` that is gone, and a process for each part; the next `up` clears away, then finds a port taken."""
+    left = {name: subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for name in up.NAMES}
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    data = tmp_path / "data"
+    parts = {name: up.Part(name=name, command=[], ports=[0], cwd="", pid=p.pid, began=processes.began(p.pid)) for name, p in left.items()}
+    up.Record(data, data / "state.json", gone.pid, "long ago", parts).write()
 
-    assert start_up(APP, f"--port=azureml={taken}").wait(timeout=WITHIN_S) == 4
+    command = [sys.executable, "-m", "localcloud", "up", "--data", str(data), f"--port=azureml={taken}"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
-    assert [pid for pid in everyone if processes.alive(pid)] == []
-    assert [name for name, pid in left.items() if not said(tmp_path, f"Stopping {name} (pid {pid}), left behind by a local cloud")] == []
+    assert ended.returncode == 4
+    assert [one.wait(timeout=0) for one in left.values()] == [-signal.SIGTERM] * 3
+    said = [f"Stopping {name} (pid {left[name].pid}), left behind by a local cloud that was killed." for name in reversed(up.NAMES)]
+    assert ended.stdout.splitlines()[:3] == said
+
+
+@pytest.mark.light
+def test_two_restarts_at_once_do_not_lose_each_others_process(tmp_path: Path) -> None:
+    parts = {name: up.Part(name=name, command=[], ports=[1, 2, 3], cwd="", pid=1) for name in up.NAMES}
+    record = up.Record(tmp_path, tmp_path / "state.json", 0, None, parts)
+    record.write()
+    code = (
+        "import sys, pathlib; from localcloud import up; r = up.Record.read(pathlib.Path(sys.argv[1]));"
+        "p = r.parts[sys.argv[2]]\nfor pid in range(100): p.pid = pid; r.replace(p)"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name], cwd=ROOT) for name in ("azurite", "functions")]
+    assert [one.wait(timeout=30) for one in both] == [0, 0]
+
+    assert {name: part.pid for name, part in up.Record.read(tmp_path).parts.items()} == {"azurite": 99, "azureml": 1, "functions": 99}
 
 
 @pytest.mark.slow
