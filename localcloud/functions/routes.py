@@ -2,7 +2,8 @@
 A route is an ASP.NET template: `records/{id:int}`, `files/{*path}`, `list/{kind?}`, `{a}-{b}`, `{page=1}`.
 
 Constraints decide whether a path matches; what a name caught goes to the function as text. Which of two matching routes wins is not
-decided here: the real host takes functions in the alphabetical order of their names and knows no precedence (host issue 9876).
+decided here: the real host takes functions in the alphabetical order of their names and knows no precedence
+(Azure/azure-functions-host #9876).
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def test_a_route_is_found_by_path_and_method(listen: Callable[..., Asker], metho
 
 
 def test_of_two_routes_the_function_that_is_first_in_the_alphabet_wins(listen: Callable[..., Asker]) -> None:
-    """A trap of Azure's (host issue 9876): `items/recent` is never reached, because the function of `items/{id}` has the earlier name."""
+    """A trap of Azure's (Azure/azure-functions-host #9876): `items/recent` is never reached, as `items/{id}` has the earlier name."""
     assert listen().ask("/api/items/recent") == (200, "a_one")
 
 

@@ -299,6 +299,64 @@ def talk(req: func.HttpRequest) -> str:
     assert "INFO    mine: logged by the app" in host.log.read_text()
 
 
+def test_a_large_body_travels_to_the_function_and_back(start_host: Start) -> None:
+    echo = """
+@app.route("size")
+def size(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(json.dumps([len(req.get_body()), req.headers["x-mine"], req.method]), status_code=201, headers={"x-back": "b"})
+"""
+    host = start_host(HEAD + echo)
+
+    assert host.ask("/api/size", "x" * 8_000_000, x_mine="mine") == (201, [8_000_002, "mine", "POST"])
+
+
+def test_a_function_that_puts_out_more_than_a_message_holds_fails(start_host: Start, turns: QueueClient) -> None:
+    """Goal: 64 KB, as in Azure. Method: one message below and one above, as they are in base64."""
+    output = """
+@app.route("put/{size:int}")
+@app.queue_output(arg_name="out", queue_name="%TURNS%", connection="AzureWebJobsStorage")
+def put(req: func.HttpRequest, out: func.Out[str]) -> str:
+    out.set("x" * int(req.route_params["size"]))
+    return "put"
+"""
+    host = start_host(HEAD + output, TURNS=turns.queue_name)
+
+    assert host.ask("/api/put/49000") == (200, "put")
+    assert host.ask("/api/put/50000")[0] == 500
+    assert len(turns.peek_messages(max_messages=32)) == 1
+
+
+def test_keys_are_asked_for_and_never_logged(start_host: Start, tmp_path: Path) -> None:
+    host = start_host(HEAD + NO_EVENTS, "--auth", "on")
+    kept = json.loads((tmp_path / "data/host-keys.json").read_text())
+    system = kept["system"]["eventgrid_extension"]
+
+    assert host.ask("/admin/host/status")[0] == 401
+    assert host.ask(f"/admin/host/status?code={kept['master']}")[1]["state"] == "Running"
+    assert host.ask("/api/pid")[0] == 401
+    assert host.ask("/api/pid", x_functions_key=kept["host"]["default"])[0] == 200
+    assert host.notify(TOLD, EVENT) == 401
+    assert host.notify(f"{TOLD}&code={system}", EVENT) == 202
+    assert not any(key in host.log.read_text() for key in (kept["master"], kept["host"]["default"], system))
+
+
+def test_a_policy_retries_a_timer_in_its_process(start_host: Start, tmp_path: Path) -> None:
+    failing = """
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+@app.retry(strategy="fixed_delay", max_retry_count="2", delay_interval="00:00:00")
+def tick(timer: func.TimerRequest, context: func.Context) -> None:
+    before = context.retry_context
+    note(before.retry_count, before.max_retry_count, before.exception.message if before.exception else None)
+    raise ValueError("no")
+"""
+    host = start_host(HEAD + failing)
+
+    assert host.ask("/admin/functions/tick", {"input": ""})[0] == 202
+
+    until(lambda: len(notes(tmp_path)) == 3, "three runs")
+    assert notes(tmp_path) == [[0, 0, None], [1, 2, "ValueError: no"], [2, 2, "ValueError: no"]]
+
+
 ASYNC = """
 @app.route("block")
 async def block(req: func.HttpRequest) -> str:
