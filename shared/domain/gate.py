@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
+from shared.domain.structs import learn
+
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a candidate; None: not looked at yet."""
 
     smoke_passed: bool | None = None
+
+
+learn(Proof)
 
 
 def may_take_traffic(proof: Proof) -> bool:

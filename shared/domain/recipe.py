@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from shared.domain.structs import learn
 from shared.errors import Rejected, Stop
 
 SEED_PARAMETERS: Mapping[str, str] = {  # the example that this app grew from (azureml-examples, chat-completion)
@@ -81,6 +82,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     def frozen(self) -> dict[str, str]:
         """Every value that alters what the training yields."""
         return {**self.parameters, "component": self.component_id, "model": self.model_id}
+
+
+learn(Recipe)
 
 
 def resolve(catalogue: Catalogue, *, wishes: Mapping[str, object], service: str, experiment_name: str) -> Recipe:

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import msgspec
 
+from shared.domain.structs import learn
+
 HISTORY_LENGTH_MAX = 200  # entries; a guess: months of a calm service, and far below a blob's size that would hurt
 REASON_LENGTH_MAX = 2000  # characters of a reason that comes from Azure
 
@@ -63,6 +65,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return Key(kind=self.kind, id=self.id)
+
+
+learn(Happening, Header)
 
 
 R = TypeVar("R", bound=Header)

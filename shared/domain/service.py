@@ -20,6 +20,7 @@ import msgspec
 from shared.domain import gate, names
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.record import Header, Kind
+from shared.domain.structs import learn
 
 OWN_REQUESTS_KEPT_MAX = 100  # times of our own scoring requests; only those inside one idle window matter
 
@@ -115,6 +116,9 @@ class Service(Header, frozen=True, kw_only=True):
 
     def deployment_for(self, tuning: str) -> Deployment | None:
         return next((d for d in self.deployments if d.tuning == tuning and not d.retiring), None)
+
+
+learn(Service)
 
 
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from shared.domain import names
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
+from shared.domain.structs import learn
 
 
 class Stage(StrEnum):
@@ -67,6 +68,9 @@ class Training(Header, frozen=True, kw_only=True):
             names.TUNING_TAG: self.tunings[0],
             names.DATASET_TAG: self.dataset_sha256,
         }
+
+
+learn(Training)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from shared.domain import names
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
+from shared.domain.structs import learn
 from shared.domain.training import Stage as TrainingStage
 from shared.domain.training import Training
 from shared.domain.upload import Upload, service_of
@@ -56,6 +57,9 @@ class Tuning(Header, frozen=True, kw_only=True):
     @property
     def service(self) -> str:
         return service_of(self.upload.path)
+
+
+learn(Tuning)
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):

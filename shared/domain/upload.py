@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from shared.domain.structs import learn
 from shared.errors import Rejected
 
 ID_LENGTH = 12  # hex digits = 48 bits: odds of one clash among 240,000 uploads 1e-4 (n^2 / 2^49)
@@ -37,6 +38,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     def order(self) -> tuple[datetime, str]:
         """Which of two uploads of one service is the later one; fixed at birth."""
         return (self.last_modified, self.id)
+
+
+learn(Upload)
 
 
 def short_hash(*parts: str) -> str:
