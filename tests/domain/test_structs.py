@@ -41,7 +41,7 @@ for _ in range({FRESH_TIMES}):
 
 
 def test_turns_that_begin_together_in_a_fresh_process_do_not_end_it():
-    """Goal: no half-built type is seen by another thread. Method: the same modules made new again and again, read by six threads at once."""
+    """Goal: no half-built type is seen by another thread. Method: modules made new time and again, read by six threads at once."""
     root = Path(dev.__file__).resolve().parent
     ended = subprocess.run([sys.executable, "-c", CHILD], cwd=root, capture_output=True, text=True, timeout=60, check=False)
 
