@@ -60,13 +60,16 @@ def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = No
 class Refused(Exception):
     """The request is answered with an error of the shape that Azure Resource Manager gives."""
 
-    def __init__(self, status: int, code: str, message: str, *, detail: str | None = None, inner: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, detail: str | None = None, inner: tuple[str, ...] = (), target: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.detail = detail  # a second, finer code; None: there is none
         self.inner = inner  # codes from outside in, as in InnerError
+        self.target = target  # path of the field that is wrong; None: no field is
 
     def response(self, *, location: str, at: str) -> Response:
         """Return the error body as the management front end writes it; `at` is the time in text."""
@@ -75,7 +78,9 @@ class Refused(Exception):
         info += [_info("Location", location), _info("Time", at)]
         if self.inner:
             info.append(_info("InnerError", _nested(self.inner)))
-        error = {"code": self.code, "message": self.message, "details": details, "additionalInfo": info}
+        error: Json = {"code": self.code, "message": self.message, "details": details, "additionalInfo": info}
+        if self.target:
+            error["target"] = self.target
         return answer({"error": error}, self.status, {"x-ms-error-code": self.code})
 
 

@@ -1,0 +1,58 @@
+"""
+Which names a query may have, route by route: those of Azure's operations in the api-versions that are served here.
+
+Read in the clients that Microsoft generates from its swagger (azure-ai-ml 1.35.2 for the newest, azure-mgmt-machinelearningservices for
+the older names: assetName, scheduled, scheduleId, stage). `api-version` is always allowed, and compared without regard to case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from localcloud.azureml.wire import Refused
+
+NONE: frozenset[str] = frozenset()
+JOBS = frozenset({"$skip", "jobType", "tag", "listViewType", "properties", "assetName", "scheduled", "scheduleId"})
+MODEL_VERSIONS = frozenset(
+    {"$skip", "$orderBy", "$top", "version", "description", "offset", "tags", "properties", "feed", "listViewType", "stage"}
+)
+MODELS = frozenset({"$skip", "count", "listViewType"})
+COMPONENT_VERSIONS = frozenset({"$orderBy", "$top", "$skip", "listViewType", "stage"})
+COMPONENTS = frozenset({"$skip", "listViewType"})
+DATASTORES = frozenset({"$skip", "count", "isDefault", "names", "searchText", "orderBy", "orderByAsc"})
+DATASTORE_PUT = frozenset({"skipValidation"})
+ENDPOINTS = frozenset({"name", "count", "computeType", "$skip", "tags", "properties", "orderBy"})
+DEPLOYMENTS = frozenset({"$orderBy", "$top", "$skip"})
+DEPLOYMENT_SKUS = frozenset({"count", "$skip"})
+COMPUTES = frozenset({"$skip"})
+COMPUTE_DELETE = frozenset({"underlyingResourceAction"})
+RUN_CHILDREN = frozenset({"$continuationToken", "$top", "$filter"})
+METRICS = frozenset({
+    "timespan", "interval", "metricnames", "aggregation", "top", "orderby", "$filter", "resultType", "metricnamespace",
+    "AutoAdjustTimegrain", "ValidateDimensions", "rollupby",
+})  # fmt: skip
+MLFLOW_RUN = frozenset({"run_id", "run_uuid"})
+MLFLOW_HISTORY = frozenset({"run_id", "run_uuid", "metric_key", "page_token", "max_results"})
+MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
+
+
+def check(query: Mapping[str, str], allowed: frozenset[str], path: str) -> None:
+    """Refuse (400) a name that the operation does not have."""
+    unknown = sorted(name for name in query if name not in allowed and name.lower() != "api-version")
+    if unknown:
+        known = f"known there are {', '.join(sorted(allowed))}" if allowed else "it has none but api-version"
+        message = f"The query of {path} has no parameter {', '.join(unknown)}; {known}."
+        raise Refused(400, "InvalidQueryParameter", message, target=unknown[0])
+
+
+def only(query: Mapping[str, str], played: Mapping[str, frozenset[str]], path: str) -> None:
+    """
+    Refuse (501) what Azure would answer in another way: a value that the local cloud does not play.
+
+    `played` has each name that is not fully played, with the values (in lower case) for which the answer is right.
+    """
+    for name, values in played.items():
+        if name in query and query[name].lower() not in values:
+            wanted = f"plays {' or '.join(sorted(values))} for it" if values else "does not play it"
+            message = f"The query of {path} asks {name}={query[name]}; the local cloud {wanted}."
+            raise Refused(501, "NotImplementedByLocalCloud", message, target=name)
