@@ -39,6 +39,11 @@ class Shape(Generic[T]):
     limits: tuple[versions.Limit, ...] = ()
     kinds: Callable[[T], Kinds] = lambda _: ()  # the places where a kind may be one that only Azure plays
 
+    def __post_init__(self) -> None:
+        # msgspec builds what it knows of a type at its first use, and two threads that see it half built end the process: let the
+        # one thread that imports this module do it
+        msgspec.json.Decoder(self.of)
+
     def read(self, body: Json, *, version: str | None = None, name: str | None = None) -> T:
         """
         Return the body as a value; raise Refused (400, or 501 for what is Azure's and not played here) with the field as its target.
