@@ -7,6 +7,7 @@ REQUESTS_CA_BUNDLE. Whatever else would be obeyed before these is unset. What a 
 
 from __future__ import annotations
 
+import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,7 @@ def values(site: Site, bundle: Path, before: Mapping[str, str] = os.environ) -> 
         "AZUREML_REGISTRY": site.registry,
         "NO_PROXY": direct,
         "no_proxy": direct,
+        **_without_passwords(before),
     }
 
 
@@ -95,3 +97,19 @@ def _direct(before: Mapping[str, str]) -> list[str]:
     """Return the hosts that are asked without a proxy: ours, then those that either spelling of the variable names."""
     given = ",".join(before.get(name, "") for name in ("NO_PROXY", "no_proxy"))
     return list(dict.fromkeys([*LOCAL, *filter(None, (host.strip() for host in given.split(",")))]))
+
+
+def _without_passwords(before: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return NETRC as no file, if the one in use has an entry for this machine or for all: requests puts it in the place of the SDK's token.
+
+    A file without such an entry stays in use, for whoever else in that shell needs it.
+    """
+    if before.get("NETRC") == os.devnull:  # steered here already
+        return {"NETRC": os.devnull}
+    file = Path(before.get("NETRC") or Path(before.get("HOME") or os.devnull) / ".netrc")
+    try:
+        entries = netrc.netrc(file)
+    except (OSError, netrc.NetrcParseError):  # requests goes on without it as well
+        return {}
+    return {"NETRC": os.devnull} if any(entries.authenticators(host) for host in LOCAL) else {}

@@ -58,6 +58,7 @@ def connect(page: SimpleNamespace) -> None:
 def pick_the_model(page: SimpleNamespace) -> None:
     page.model_name = "Phi-3-mini-4k-instruct"
     page.base = page.registry.models.get(page.model_name, label="latest")
+    print(f"Using {page.base.name}, {page.base.version}, {page.base.id}")
     page.told["base"] = [page.base.name, page.base.version, page.base.id]
 
 
@@ -145,6 +146,7 @@ def run_the_job(page: SimpleNamespace) -> None:
     page.job = page.workspace.jobs.create_or_update(page.pipeline, experiment_name="chat_completion_Phi-3-mini-4k-instruct")
     page.workspace.jobs.stream(page.job.name)
     ended = page.workspace.jobs.get(page.job.name)
+    print("outputs:", ended.outputs)
     page.told["job"] = [page.job.name, str(ended.status), sorted(ended.outputs), ended.display_name]
 
 
@@ -156,7 +158,9 @@ def register_the_model(page: SimpleNamespace) -> None:
         version=page.timestamp,
         description=f"{page.model_name} tuned on ultrachat",
     )
+    print("to register:", wanted)
     page.model = page.workspace.models.create_or_update(wanted)
+    print("registered:", page.model)
     page.told["model"] = [page.model.name, page.model.version == page.timestamp]
 
 

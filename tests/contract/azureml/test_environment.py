@@ -103,6 +103,10 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     (folder / "company.pem").write_text("# the company's\n" + somebodys.read_text())
     (folder / "other.pem").write_text("# the other's\n")
     trust = {"REQUESTS_CA_BUNDLE": str(folder / "company.pem"), "SSL_CERT_FILE": str(folder / "other.pem")}
+    home = tmp_path_factory.mktemp("home")
+    (home / ".netrc").write_text("default login somebody password secret\n")
+    (home / ".netrc").chmod(0o600)
+    trust["HOME"] = str(home)
     shell = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "IDENTITY"))} | HOSTILE | trust
     (port,) = processes.free_ports(1)
     (folder / "env").write_text("export STALE='of an earlier start'\n")
@@ -236,6 +240,22 @@ def test_a_value_survives_the_shell_and_our_own_reader(tmp_path: Path, value: st
 
     assert read.stdout == value
     assert up.read_env(file) == ({"SOME_VALUE": value}, list(environment.RIVALS))
+
+
+@pytest.mark.parametrize(
+    ("entry", "hidden"),
+    [
+        ("default login a password b", True),
+        ("machine localhost login a password b", True),
+        ("machine pypi.example login a password b", False),
+    ],
+)
+def test_a_password_that_would_replace_the_token_is_hidden_and_no_other(tmp_path: Path, entry: str, hidden: bool) -> None:
+    (tmp_path / ".netrc").write_text(entry + "\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    exported = environment.values(Site(folder=tmp_path), Path("bundle"), before={"HOME": str(tmp_path)})
+
+    assert exported.get("NETRC") == (os.devnull if hidden else None)
 
 
 def test_every_variable_that_the_sdks_identity_obeys_is_set_or_unset() -> None:
