@@ -68,12 +68,14 @@ def until(look: Callable[[], T], happened: Callable[[T], object]) -> T:
 
 
 @pytest.fixture(scope="module")
-def azure(storage: str, blobs: BlobServiceClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azure]:
+def azure(
+    storage: str, blobs: BlobServiceClient, tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]
+) -> Iterator[Azure]:
     folder = tmp_path_factory.mktemp("azureml")
     environment, log = folder / "env", folder / "log"
     trainer = shlex.join([sys.executable, str(FAKE_TRAINER)])
     command = [sys.executable, "-m", "localcloud", "azureml", "--data", str(folder), "--port", "0", "--env", str(environment)]
-    command += ["--storage", storage, "--trainer", trainer, "--nodes", "4", "--metric-grain", "1"]
+    command += ["--storage", storage, "--trainer", trainer, "--nodes", "4", "--metric-grain", "1", "--traffic", str(recording("adapters"))]
     process = processes.start(command, log=log, environment=os.environ, cwd=APP)
     try:
         processes.wait_ready("Azure ML", process, environment.exists, within_s=DEADLINE_SECONDS, log=log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,14 +16,32 @@ import pytest
 from localcloud.azureml import worlds
 from localcloud.azureml.cloud import Cloud, Options
 from localcloud.azureml.site import Site
+from localcloud.azureml.traffic import Traffic
 from localcloud.azureml.transport import PUBLIC_BASE
 from localcloud.azureml.wire import Request, Response
+from tests import recordings
 
 FAKE_TRAINER = (sys.executable, str(Path(__file__).with_name("fake_trainer.py")))
 DEADLINE_SECONDS = 20.0  # far beyond what any step needs; a step that needs longer hangs
 BASE_MODEL = "azureml://registries/azureml/models/Phi-3-mini-4k-instruct/versions/15"
 COMPONENT = "azureml://registries/azureml/components/chat_completion_pipeline/versions/0.0.82"
 PREPARED = "azureml://datastores/tuneloop_prepared/paths"
+
+
+class Recorder(Traffic):
+    """Keeps what was said in two files besides: what a client wrote by itself, and what a test wrote by hand."""
+
+    def __init__(self, client: Path, by_hand: Path) -> None:
+        super().__init__()
+        self._client, self._by_hand = Traffic(client), Traffic(by_hand)
+
+    def exchange(self, request: Request, response: Response, faults: Sequence[str]) -> None:
+        super().exchange(request, response, faults)
+        (self._client if "user-agent" in request.headers else self._by_hand).exchange(request, response, faults)
+
+    def close(self) -> None:
+        self._client.close()
+        self._by_hand.close()
 
 
 class FakeStorage:
@@ -199,12 +217,13 @@ def build(folder: Path, place: worlds.World = worlds.TODAY, **options: Any) -> W
 
 
 @pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
-    """Builds worlds and leaves no child behind."""
+def make_world(tmp_path: Path, recording: Callable[[str], Path]) -> Iterator[Callable[..., World]]:
+    """Builds worlds, records what is said in them and leaves no child behind."""
     made: list[World] = []
 
     def make(**options: Any) -> World:
-        made.append(build(tmp_path / str(len(made)), **options))
+        recorder = Recorder(recording("sdk"), recording(recordings.BY_HAND))
+        made.append(build(tmp_path / str(len(made)), **{"traffic": recorder, **options}))
         return made[-1]
 
     yield make

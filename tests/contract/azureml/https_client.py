@@ -43,12 +43,16 @@ def main() -> None:
     path = f"azureml://jobs/{job.name}/outputs/trained_model"
     model = client.models.create_or_update(Model(name="bot", version="v1", type="mlflow_model", path=path))
     client.models.get("bot", version="v1")
+    list(client.models.list("bot"))
     endpoint = ManagedOnlineEndpoint(name="bot-1", auth_mode="aad_token")
     client.online_endpoints.begin_create_or_update(endpoint).result()
     deployment = ManagedOnlineDeployment(
         name="d1-a", endpoint_name="bot-1", model=model.id, instance_type="Standard_NC24ads_A100_v4", instance_count=1
     )
     client.online_deployments.begin_create_or_update(deployment).result()
+    client.online_deployments.get("d1-a", endpoint_name="bot-1")
+    list(client.online_deployments.list("bot-1"))
+    client.online_endpoints.get("bot-1")
     endpoint.traffic = {"d1-a": 100}
     live = client.online_endpoints.begin_create_or_update(endpoint).result()
     token = credential.get_token("https://ml.azure.com/.default").token
