@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".localcloud"
 START_WITHIN_S = 120
 STOP_WITHIN_S = 20
+TOPIC = "tuneloop"  # where the local cloud lets the app announce
 ML_RESOURCE = "https://ml.azure.com"
 
 
@@ -69,6 +70,11 @@ class Running:
         """Return the emulator's own counters: jobs, endpoints, events."""
         state: dict[str, Any] = json.loads(fetched(f"{self.azureml}/_localcloud/state", context=self.context))
         return state
+
+    def announced(self) -> list[dict[str, Any]]:
+        """Return what the app announced, as CloudEvents, read back from the topic."""
+        answer = fetched(f"{self.azureml}/_localcloud/topics/{TOPIC}", context=self.context)
+        return [dict(one["event"]) for one in json.loads(answer)["events"]]
 
     def token(self) -> str:
         """Return a token with which an endpoint can be called, as a managed identity would get it."""

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -37,6 +38,7 @@ SERVICE = "support-bot"
 ENDS_WITHIN_S = 900  # of the whole demo; a large file on a slow machine trains longest
 QUIET_WITHIN_S = 300  # without any news something hangs
 LOOK_EVERY_S = 0.3
+SENTENCE_LENGTH_MAX = 90  # characters of an announcement on the screen
 SETTINGS = {  # settings only, never another code path
     "LOOK_EVERY": "00:00:01",
     "TICK": "00:00:20",
@@ -79,6 +81,7 @@ class Report:
     """What `--json` writes; also what the last lines say."""
 
     stages: list[dict[str, Any]] = field(default_factory=list)  # {"stage", "seconds", "detail"}
+    announced: list[dict[str, str]] = field(default_factory=list)  # {"time", "record", "stage", "why"}, read back from the topic
     events: dict[str, int] = field(default_factory=lambda: {"seen": 0, "duplicate": 0})  # of the upload, at the doors
     jobs_submitted: int = 0
     endpoints_left: int = 0
@@ -286,9 +289,21 @@ def _count(running: Running, report: Report) -> None:
     report.endpoints_left = len(shown.get("endpoints", {}))
     doors = counted(running.functions_log, ("tuning_opened", "tuning_known"))
     report.events = {"seen": sum(doors.values()), "duplicate": doors["tuning_known"]}
+    report.announced = [_told(event) for event in running.announced()]
+
+
+def _told(event: dict[str, Any]) -> dict[str, str]:
+    data = event["data"]
+    sentence = " ".join(part for part in (data["why"], data["next_action"]) if part)
+    return {"time": event["time"][11:19], "record": event["subject"], "stage": data["stage"], "why": sentence}
 
 
 def _say_what_happened(report: Report, screen: Screen, code: int) -> None:
+    screen.line(f"\nAnnounced on the topic ({len(report.announced)}; UTC, record, stage, sentence):")
+    for one in report.announced:
+        screen.line(
+            f"  {one['time']}  {one['record']:<21}  {one['stage']:<10}  {textwrap.shorten(one['why'], SENTENCE_LENGTH_MAX)}".rstrip()
+        )
     screen.line(
         f"\n{'Done' if code == OK else 'Ended'} in {screen.seconds:.0f} s: {report.events['seen']} upload events seen, "
         f"{report.events['duplicate']} of them duplicates and ignored; {report.jobs_submitted} job submitted; "

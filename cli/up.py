@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from cli.cloud import HOME, ROOT, CloudFailed, Running, Started, clean_environment
+from cli.cloud import HOME, ROOT, TOPIC, CloudFailed, Running, Started, clean_environment
 
 LOOK_EVERY_S = 1.0
 OWN_HOST = "--own-host"  # even where Core Tools is installed
@@ -76,6 +76,7 @@ Upload:  az storage blob upload --connection-string "$(grep -o "DATASETS='[^']*"
          {connection}
 Watch:   tail -f {running.functions_log}
 Look:    curl --cacert {running.ca} {running.azureml}/_localcloud/state
+Told:    curl --cacert {running.ca} {running.azureml}/_localcloud/topics/{TOPIC}
 Call:    curl --cacert {running.ca} -H "Authorization: Bearer $(python3 dev.py token)" -H 'Content-Type: application/json' \\
            -d '{{"input_data":{{"input_string":[{{"role":"user","content":"Hello"}}]}}}}' {running.azureml}/endpoints/<name>/score
 """

@@ -39,6 +39,8 @@ NAMES = ("azurite", "azureml", "functions")  # in the order of starting
 CONTAINERS = ("datasets", "prepared", "ledger", "azureml-blobstore")
 QUEUES = ("turns",)
 STORAGE_SETTINGS = ("AzureWebJobsStorage", "DATASETS")  # always aimed at Azurite
+ANNOUNCE_SETTING = "ANNOUNCE_TOPIC_ENDPOINT"  # set where the settings file does not say otherwise
+ANNOUNCE_PATH = "/topics/tuneloop/api/events"
 READY_WITHIN_S = {"azurite": 30.0, "azureml": 60.0, "functions": 60.0}  # a loaded laptop; typical are 1, 2 and 1
 LEASE_S = 15  # the real 600 would make a killed host look stuck
 PACE = 0.1  # Event Grid's first retry after 1 s instead of 10
@@ -375,7 +377,8 @@ class Cloud:
         storage = azurite.connection_string(self.ports.azurite)
         values = settings.load_values(self._settings_file(), {})
         moved = {name: relocate(value, self.ports) for name, value in values.items()}
-        return {name: value for name, value in moved.items() if value != values[name]} | dict.fromkeys(STORAGE_SETTINGS, storage)
+        told = {} if ANNOUNCE_SETTING in values else {ANNOUNCE_SETTING: f"https://localhost:{self.ports.azureml}{ANNOUNCE_PATH}"}
+        return {name: value for name, value in moved.items() if value != values[name]} | dict.fromkeys(STORAGE_SETTINGS, storage) | told
 
 
 def clear_away(data: Path, supervisor: int) -> None:

@@ -163,15 +163,18 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened to a record that people may want to know."""
 
     key: Key
+    at: datetime  # UTC; as in the record's history
     stage: str
-    what: str
-    why: str
-    next_action: str
+    what: str  # a stable word for machines
+    why: str  # a sentence for people; without dataset text or secrets
+    next_action: str  # what a person can do; '': nothing is needed
 
 
 class Announcer(Protocol):
+    """Whoever tells people. At most once: a crash between the write of a record and its announcement loses the news, not the state."""
+
     def announce(self, change: Change) -> None:
-        """Tell; never raises."""
+        """Tell; never raises, and takes seconds at most."""
         ...
 
 

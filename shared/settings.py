@@ -77,6 +77,7 @@ class Settings(BaseModel):
     METRIC_GRAIN: PositiveDuration = Field(timedelta(minutes=1), description="width of one Azure Monitor point")
     METRIC_LAG: Duration = Field(timedelta(minutes=5), description="how late an Azure Monitor point may appear (an assumption)")
 
+    ANNOUNCE_TOPIC_ENDPOINT: str = Field("", description="Event Grid topic (CloudEvents) that is told of every change; empty: the log only")
     LOOK_AGAIN_SCHEDULE: str = Field("0 */5 * * * *", description="NCRONTAB of the repairing timer")
     TEAR_DOWN_SCHEDULE: str = Field("0 */5 * * * *", description="NCRONTAB of the tear-down timer")
     TUNELOOP_LOCAL: bool = Field(False, description="local mode: every address must be on this machine, real Azure hosts are refused")

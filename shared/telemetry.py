@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 
 QUIET = ("azure", "urllib3", "httpx", "msal")
-VERY_QUIET = ("azure.ai.ml._utils._experimental",)  # six warnings at every import about classes that we do not use
+VERY_QUIET = (
+    "azure.ai.ml._utils._experimental",  # six warnings at every import about classes that we do not use
+    "azure.eventgrid._legacy._generated._serialization",  # a warning a call for each time limit that is passed along (4.22.1)
+)
 
 
 def set_up() -> None:

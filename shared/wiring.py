@@ -52,7 +52,9 @@ def loop() -> Loop:
             endpoints=endpoints.AzureMlEndpoints(chosen, credential),
             metrics=metrics.MonitorMetrics(chosen, credential),
             turns=turns.QueueTurns(host.queue(chosen.TURNS_QUEUE)),
-            announcer=announcer.LogAnnouncer(),
+            announcer=announcer.announcer(
+                chosen.ANNOUNCE_TOPIC_ENDPOINT, credential, source=chosen.workspace_id, local=chosen.TUNELOOP_LOCAL
+            ),
         ),
         policy=chosen.policy(function_timeout=app_settings.function_timeout()),
         clock=lambda: datetime.now(UTC),

@@ -87,6 +87,7 @@ class Options:
     delivered: Callable[[], dict[str, Any]] = dict  # what became of the published events
     traffic: Traffic = field(default_factory=Traffic)
     neighbours: Sequence[Neighbour] = ()
+    rooms: Sequence[Callable[[Tokens], Room]] = ()  # what else answers at this address
 
 
 class Cloud:
@@ -148,6 +149,7 @@ class Cloud:
         )
         rooms: list[Room] = [self._control(), self.tokens, Workspace(site), self.computes, datastores, registry, self.operations, scoring]
         rooms += [self.jobs, RunHistory(site, self.jobs), Mlflow(site, self.jobs), self.models]
+        rooms += [made(self.tokens) for made in options.rooms]
         return [*rooms, self.endpoints, self.deployments, Monitor(ground, self.meter)]
 
     def _control(self) -> Control:

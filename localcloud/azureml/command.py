@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default=AZURITE, help="connection string of the storage account (default: Azurite's)")
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
     parser.add_argument("--subscriptions", type=Path, help="JSON list of subscriptions (default: the functions host at 7071)")
+    parser.add_argument(
+        "--topic", action="append", default=[], metavar="NAME=SCHEMA", help="one more topic, such as alerts=EventGridSchema"
+    )
     parser.add_argument("--pace", type=float, default=1.0, help="factor on every waiting time of event delivery; 0.01 is quick")
     add_world_arguments(parser)
 
@@ -82,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     files = certificates.ensure(data)
     clock = ManualClock() if args.clock == "manual" else system
     faults, chance = Faults(Chance(args.seed)), Chance(args.seed)
+    topics, subscriptions = _topics_and_subscriptions(args)
     post = service.Service(
         data / "events",
         storage=args.storage,
@@ -91,10 +95,12 @@ def run(args: argparse.Namespace) -> int:
         faults=faults,
         pace=args.pace,
         blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
+        topics=topics,
     )
-    subscriptions = _subscriptions(args.subscriptions) if args.events else []
     try:
-        options = replace(_options(args, data, chance), faults=faults, publish=post.publish, delivered=post.stats, neighbours=(post,))
+        options = replace(
+            _options(args, data, chance), faults=faults, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=(post.room,)
+        )
         held = web.hold(args.port, "Azure ML")
     except (ValueError, OSError) as error:
         LOG.error("%s", error)
@@ -163,11 +169,18 @@ def _with_datastores(site: Any, given: list[str]) -> Any:
     return replace(site, datastores=stores)
 
 
-def _subscriptions(path: Path | None) -> list[Any]:
-    """Return the subscriptions in the file, or those of the functions host on its usual port."""
+def _topics_and_subscriptions(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
+    """Return the topics by name, and the subscriptions in the file, or those of the functions host on its usual port."""
     from localcloud import eventgrid
+    from localcloud.eventgrid import topics
 
     try:
-        return list(eventgrid.read(path) if path else eventgrid.parse_all(eventgrid.default_subscriptions(container=DATASETS)))
-    except eventgrid.WrongSubscription as error:
+        made = topics.named(args.topic)
+        if not args.events:
+            return made, []
+        path: Path | None = args.subscriptions
+        found = eventgrid.read(path) if path else eventgrid.parse_all(eventgrid.default_subscriptions(container=DATASETS))
+        topics.check(made, found)
+    except (eventgrid.WrongSubscription, topics.WrongTopic) as error:
         raise SystemExit(str(error)) from None
+    return made, found

@@ -1,16 +1,17 @@
 """
 Event Grid as one part of a process: what is published is delivered from `start` on, and what is kept lies in one folder.
 
-Before `start`, or without subscriptions, events go nowhere, as in a cloud in which nobody has subscribed.
+Before `start`, or without subscriptions, events go nowhere, as in a cloud in which nobody has subscribed. Topics take and keep events
+all the same.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localcloud.chance import Chance
 from localcloud.clocks import Clock, system
@@ -18,9 +19,13 @@ from localcloud.eventgrid.blobs import BlobWatcher, Options
 from localcloud.eventgrid.deadletters import BlobBox
 from localcloud.eventgrid.driver import Driver
 from localcloud.eventgrid.grid import EventGrid
-from localcloud.eventgrid.schemas import Event
+from localcloud.eventgrid.schemas import Event, Schema
 from localcloud.eventgrid.subscriptions import BLOB_DELETED, Subscription
+from localcloud.eventgrid.topics import DEFAULT_TOPICS, Topics
 from localcloud.faults import Faults
+
+if TYPE_CHECKING:
+    from localcloud.azureml.tokens import Tokens
 
 LOG = logging.getLogger("eventgrid")
 
@@ -40,10 +45,12 @@ class Service:
         pace: float = 1.0,
         spread: float = 0.0,
         blobs: Options | None = None,
+        topics: Mapping[str, Schema] = DEFAULT_TOPICS,
     ) -> None:
         self._file, self._storage, self._container = folder / "events.db", storage, container
         self._clock, self._chance, self._faults = clock, chance or Chance(), faults or Faults()
         self._pace, self._spread, self._blobs = pace, spread, blobs or Options()
+        self.topics = Topics(topics, self.publish, folder=folder, clock=self._clock, chance=self._chance)
         self._grid: EventGrid | None = None
         self._driver: Driver | None = None
         self._watcher: BlobWatcher | None = None
@@ -74,6 +81,11 @@ class Service:
         )
         self._watcher.start()
 
+    def room(self, tokens: Tokens) -> Topics:
+        """Return the topics as a room of the emulator, whose tokens they take."""
+        self.topics.tokens = tokens
+        return self.topics
+
     def publish(self, topic: str, event: Event) -> None:
         if self._grid:
             self._grid.publish(topic, event)
@@ -87,7 +99,8 @@ class Service:
             self._grid.advance()
 
     def forget(self) -> None:
-        """Drop what is undelivered; every blob is new again."""
+        """Drop what is undelivered and what topics kept; every blob is new again."""
+        self.topics.forget()
         if self._grid:
             self._grid.forget()
         if self._watcher:
@@ -98,3 +111,4 @@ class Service:
             self._watcher.stop()
         if self._driver:
             self._driver.stop()
+        self.topics.close()

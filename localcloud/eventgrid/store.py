@@ -100,20 +100,25 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         number=number,
         subscription=subscription,
         event=json.loads(event),
-        published_at=datetime.fromtimestamp(published, UTC),
-        due_at=datetime.fromtimestamp(due, UTC),
+        published_at=moment(published),
+        due_at=moment(due),
         attempts=attempts,
-        last_attempt_at=_moment(last),
+        last_attempt_at=_maybe(last),
         last_outcome=None if outcome is None else Outcome(outcome),
-        given_up_at=_moment(given_up),
+        given_up_at=_maybe(given_up),
         reason=reason,
         held=bool(held),
     )
 
 
-def _seconds(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
+def _seconds(at: datetime | None) -> float | None:
+    return None if at is None else at.timestamp()
 
 
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+def _maybe(seconds: float | None) -> datetime | None:
+    return None if seconds is None else moment(seconds)
+
+
+def moment(seconds: float) -> datetime:
+    """Return a stored time."""
+    return datetime.fromtimestamp(seconds, UTC)
