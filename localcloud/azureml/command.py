@@ -99,7 +99,12 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         options = replace(
-            _options(args, data, chance), faults=faults, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=(post.room,)
+            _options(args, data, chance),
+            faults=faults,
+            publish=post.publish,
+            delivered=post.stats,
+            neighbours=(post,),
+            rooms=(post.room, post.hand),
         )
         held = web.hold(args.port, "Azure ML")
     except (ValueError, OSError) as error:

@@ -14,14 +14,18 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from localcloud.chance import Chance
 from localcloud.clocks import Clock, system
 from localcloud.eventgrid import store
 from localcloud.eventgrid.schemas import Event, stamp
 from localcloud.eventgrid.subscriptions import BLOB_CREATED, BLOB_DELETED, STORAGE, STORAGE_ACCOUNT_ID
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
 
 SEQUENCER_DIGITS = 48  # 32 is seen as well; only the order of the texts means something
 LOG = logging.getLogger("eventgrid")
@@ -89,10 +93,8 @@ class BlobWatcher:
         chance: Chance | None = None,
         log: logging.Logger = LOG,
     ) -> None:
-        from azure.storage.blob import ContainerClient
-
-        self._client = ContainerClient.from_connection_string(connection_string, container, retry_total=1)
-        self._container, self._publish, self._options, self._every_s = container, publish, options, every_s
+        self._connection_string, self._container, self._publish = connection_string, container, publish
+        self._options, self._every_s = options, every_s
         self._clock, self._chance, self._log = clock, chance or Chance(), log
         self._seen = Seen(seen)
         self._known = self._seen.of(container)
@@ -106,8 +108,16 @@ class BlobWatcher:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
-        self._client.close()
+        if "_client" in self.__dict__:
+            self._client.close()
         self._seen.close()
+
+    @cached_property
+    def _client(self) -> ContainerClient:
+        """Built at the first look: loading the SDK takes longer than all the rest of a start."""
+        from azure.storage.blob import ContainerClient
+
+        return ContainerClient.from_connection_string(self._connection_string, self._container, retry_total=1)
 
     def look(self) -> int:
         """Publish what is new; return how many blobs that were. Blobs that are gone are forgotten."""

@@ -19,6 +19,7 @@ from localcloud.eventgrid.blobs import BlobWatcher, Options
 from localcloud.eventgrid.deadletters import BlobBox
 from localcloud.eventgrid.driver import Driver
 from localcloud.eventgrid.grid import EventGrid
+from localcloud.eventgrid.hand import Hand
 from localcloud.eventgrid.schemas import Event, Schema
 from localcloud.eventgrid.subscriptions import BLOB_DELETED, Subscription
 from localcloud.eventgrid.topics import DEFAULT_TOPICS, Topics
@@ -85,6 +86,10 @@ class Service:
         """Return the topics as a room of the emulator, whose tokens they take."""
         self.topics.tokens = tokens
         return self.topics
+
+    def hand(self, tokens: Tokens) -> Hand:  # noqa: ARG002 - a room's maker is given the tokens
+        """Return the room by which a person publishes an event and sees who subscribed."""
+        return Hand(lambda: self._grid, self._clock, self._chance)
 
     def publish(self, topic: str, event: Event) -> None:
         if self._grid:

@@ -95,10 +95,20 @@ class Topics:
 
     def routes(self) -> list[Route]:
         here = "/_localcloud/topics"
+        own: dict[str, Any] = {"versions": None, "signed": False, "locked": False}
         return [
-            Route(method="POST", path="/topics/{topic}/api/events", handler=self._post, versions=VERSIONS, signed=False, locked=False),
-            Route(method="GET", path=here, handler=self._list, versions=None, signed=False, locked=False),
-            Route(method="GET", path=here + "/{topic}", handler=self._read_back, versions=None, signed=False, locked=False),
+            Route(
+                method="POST",
+                path="/topics/{topic}/api/events",
+                handler=self._post,
+                versions=VERSIONS,
+                signed=False,
+                locked=False,
+                does="publish events to a topic (azure-eventgrid)",
+                differs="another host name; aeg-sas-token and CloudEvents in binary mode are not played",
+            ),
+            Route(method="GET", path=here, handler=self._list, does="which topics there are", **own),
+            Route(method="GET", path=here + "/{topic}", handler=self._read_back, does="read back what a topic accepted; ?after=N", **own),
         ]
 
     def accept(self, topic: str, events: list[Event]) -> None:

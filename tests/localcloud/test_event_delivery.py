@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from localcloud.azureml.routes import Table
+from localcloud.azureml.wire import Refused, Request
 from localcloud.chance import Chance
 from localcloud.clocks import ManualClock
 from localcloud.eventgrid import EventGrid, default_subscriptions, parse_all
 from localcloud.eventgrid.deadletters import ContainerMissing
 from localcloud.eventgrid.grid import WrongEvent
+from localcloud.eventgrid.hand import Hand
 from localcloud.eventgrid.schedule import Answer, Next, Outcome, RetryPolicy, Verdict, after_attempt
 from localcloud.eventgrid.subscriptions import WrongSubscription, parse, read
 from localcloud.faults import Faults
@@ -372,6 +375,43 @@ def test_a_fault_waits_for_an_event_that_somebody_wants() -> None:
 
     assert world.faults.shown()[0]["spoiled"] == 1
     assert world.got == []
+
+
+# --------------------------------------------------------------------------------------------------------------- by hand
+
+
+def by_hand(world: World, body: Any, method: str = "POST") -> Any:
+    table = Table(Hand(lambda: world.grid, world.clock, Chance(2)).routes())
+    route, call = table.find(Request(method=method, path="/_localcloud/events", body=json.dumps(body).encode()))
+    answered = json.loads(route.handler(call).body)
+    world.grid.advance()
+    return answered
+
+
+def test_an_event_by_hand_is_filled_in_and_goes_to_whoever_named_its_topic() -> None:
+    world = World()
+    foreign = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Storage/storageAccounts/foreign"
+    event = {"eventType": "Microsoft.Storage.BlobCreated", "subject": "/a"}
+
+    assert by_hand(world, {"topic": "storage", "event": {**event, "id": "own"}}) == {"subscriptions": 1}
+    assert by_hand(world, {"topic": "storage", "event": {**event, "id": "claims", "topic": foreign}}) == {"subscriptions": 1}
+    assert by_hand(world, {"topic": foreign, "event": event}) == {"subscriptions": 0}
+    assert world.ids == ["own", "claims"]
+    shown = by_hand(world, {}, "GET")
+    assert (shown["published"], shown["subscriptions"][0]["endpoint"], shown["subscriptions"][0]["proved"]) == (3, HOOK, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"topic": "storage", "event": {}, "copies": 2}, "has no field copies"),
+        ({"event": {}}, "needs a topic"),
+        ({"topic": "storage", "event": {"subject": "/a"}}, "The event has no eventType"),
+    ],
+)
+def test_an_event_by_hand_that_cannot_be_is_refused(body: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        by_hand(World(), body)
 
 
 # ---------------------------------------------------------------------------------------------------------------- filters
