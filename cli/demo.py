@@ -301,9 +301,8 @@ def _told(event: dict[str, Any]) -> dict[str, str]:
 def _say_what_happened(report: Report, screen: Screen, code: int) -> None:
     screen.line(f"\nAnnounced on the topic ({len(report.announced)}; UTC, record, stage, sentence):")
     for one in report.announced:
-        screen.line(
-            f"  {one['time']}  {one['record']:<21}  {one['stage']:<10}  {textwrap.shorten(one['why'], SENTENCE_LENGTH_MAX)}".rstrip()
-        )
+        sentence = textwrap.shorten(one["why"], SENTENCE_LENGTH_MAX, placeholder=" …")
+        screen.line(f"  {one['time']}  {one['record']:<21}  {one['stage']:<14}  {sentence}".rstrip())
     screen.line(
         f"\n{'Done' if code == OK else 'Ended'} in {screen.seconds:.0f} s: {report.events['seen']} upload events seen, "
         f"{report.events['duplicate']} of them duplicates and ignored; {report.jobs_submitted} job submitted; "
