@@ -12,29 +12,15 @@ from dataclasses import dataclass, field
 
 from localcloud.azureml.wire import Refused, Request, Response
 
-# Every version here exists in Azure (bicep-types-az, machinelearningservices); the previews are those that azure-ai-ml 1.35.2 sends.
-MANAGEMENT = frozenset(
-    {
-        "2022-02-01-preview",
-        "2022-05-01",
-        "2022-10-01",
-        "2022-10-01-preview",
-        "2023-02-01-preview",
-        "2023-04-01",
-        "2023-04-01-preview",
-        "2023-06-01-preview",
-        "2023-08-01-preview",
-        "2023-10-01",
-        "2024-01-01-preview",
-        "2024-04-01",
-        "2024-04-01-preview",
-        "2024-07-01-preview",
-        "2024-10-01",
-        "2024-10-01-preview",
-        "2025-01-01-preview",
-        "2026-05-01",
-    }
-)
+# Every version of machinelearningservices in bicep-types-az since managed online endpoints have today's shape (2022-02-01-preview).
+MANAGEMENT = frozenset({
+    "2022-02-01-preview", "2022-05-01", "2022-06-01-preview", "2022-10-01", "2022-10-01-preview", "2022-12-01-preview",
+    "2023-02-01-preview", "2023-04-01", "2023-04-01-preview", "2023-06-01-preview", "2023-08-01-preview", "2023-10-01",
+    "2024-01-01-preview", "2024-04-01", "2024-04-01-preview", "2024-07-01-preview", "2024-10-01", "2024-10-01-preview",
+    "2025-01-01-preview", "2025-04-01", "2025-04-01-preview", "2025-06-01", "2025-07-01-preview", "2025-09-01", "2025-10-01-preview",
+    "2025-12-01", "2026-01-15-preview", "2026-03-01", "2026-03-15-preview", "2026-05-01", "2026-05-15-preview", "2026-07-01",
+    "2026-07-15-preview",
+})  # fmt: skip
 REGISTRY = frozenset({"2021-10-01-dataplanepreview"})
 MONITOR = frozenset({"2018-01-01", "2023-10-01", "2024-02-01"})  # microsoft.insights/metrics
 
