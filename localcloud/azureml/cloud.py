@@ -120,7 +120,7 @@ class Cloud:
         ground, site, options = self.ground, self.site, self._options
         self.announcer = Announcer(ground, options.publish)
         self.operations, self.meter = Operations(ground), Meter(ground, options.metric_grain_seconds)
-        registry, datastores = Registry(site), Datastores(site, storage)
+        registry, datastores = Registry(ground), Datastores(site, storage)
         self.computes = Computes(ground, self.operations, options.nodes_max)
         self.jobs = Jobs(
             ground,

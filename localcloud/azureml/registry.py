@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from localcloud.azureml import component
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import REGISTRY, Call, Route
 from localcloud.azureml.wire import Json, Refused, Response, answer
+from localcloud.azureml.worlds import PLACES, BaseModel, Place
 
 if TYPE_CHECKING:
-    from localcloud.azureml.site import Site
-    from localcloud.azureml.worlds import BaseModel
+    from localcloud.azureml.ground import Ground
 
 _REGISTRY = (
     "/mferp/managementfrontend/subscriptions/{subscription}/resourceGroups/{group}"
@@ -30,11 +31,17 @@ _VERSION_DIGITS = 12  # versions are numbers in text; filled up with zeros they 
 _LISTS = {"finetune": "finetune_compute_allow_list", "inference": "inference_compute_allow_list"}  # tags
 
 
+class _Shown(NamedTuple):
+    model: BaseModel
+    listed: bool  # a list shows it when no view is asked for
+
+
 class Registry:
     """Models and components that are there for everybody."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.site = ground.site
 
     def routes(self) -> list[Route]:
         version = "/versions/{version}"
@@ -76,9 +83,13 @@ class Registry:
 
     def refusal(self, asset_id: str) -> str | None:
         """Return why no job may start from `azureml://registries/…/models/…/versions/…`; None: one may."""
-        for key, model in self.site.world.models.items():
-            if asset_id == self._asset("models", *key):
-                return f"The base model {asset_id} is retired; choose another one." if model.retired else None
+        for key in self.site.world.models:
+            if asset_id != self._asset("models", *key):
+                continue
+            shown = self._shown(*key)
+            if shown is None or shown.model.retired:
+                return f"The base model {asset_id} is retired; choose another one."
+            return None
         return f"The base model {asset_id} was not found in the registry."
 
     def has_component(self, asset_id: str) -> bool:
@@ -105,27 +116,49 @@ class Registry:
         return answer(body)
 
     def _model_names(self, call: Call) -> Response:
-        latest = dict(reversed(self._visible(call)))
+        latest = dict(reversed(list(self._listed(call))))
         return answer({"value": [self._container("models", name, version) for name, version in latest.items()][: _top(call)]})
 
     def _models(self, call: Call) -> Response:
-        found = [key for key in self._visible(call) if key[0] == call["name"]]
-        return answer({"value": [self._model_body(*key) for key in found][: _top(call)]})
+        found = self._listed(call, call["name"])
+        return answer({"value": [self._model_body(*key, model) for key, model in found.items()][: _top(call)]})
 
-    def _visible(self, call: Call) -> list[tuple[str, str]]:
-        """Return names and versions that a list shows, the newest first."""
-        world = self.site.world
-        view = call.request.query.get("listViewType", "All" if world.archived_is_listed else "ActiveOnly")
-        if view not in VIEWS:
+    def _listed(self, call: Call, wanted: str | None = None) -> dict[tuple[str, str], BaseModel]:
+        """Return what a list shows by name and version, the newest first; `wanted` None: of every name."""
+        view = call.request.query.get("listViewType")
+        if view is not None and view not in VIEWS:
             raise Refused(400, "UserError", f"The listViewType '{view}' is invalid; use {', '.join(VIEWS)}.")
-        found = [key for key, model in world.models.items() if model.archived in VIEWS[view]]
-        return sorted(found, key=lambda key: (key[1].zfill(_VERSION_DIGITS), key[0]), reverse=True)
+        found = {}
+        for key in sorted(self.site.world.models, key=lambda key: (key[1].zfill(_VERSION_DIGITS), key[0]), reverse=True):
+            shown = self._shown(*key) if wanted in {None, key[0]} else None
+            if shown is not None and (shown.model.archived in VIEWS[view] if view else shown.listed):
+                found[key] = shown.model
+        return found
 
     def _model(self, call: Call) -> Response:
         key = (call["name"], call["version"])
-        if key not in self.site.world.models:
+        shown = self._shown(*key)
+        if shown is None:
             return self._not_found(f"Model {key[0]} version {key[1]} is not in registry {self.site.registry}.")
-        return answer(self._model_body(*key))
+        return answer(self._model_body(*key, shown.model))
+
+    def _shown(self, name: str, version: str) -> _Shown | None:
+        """Return the model as the world, the plan of faults and the switches have it now; None: it cannot be had."""
+        model, faults = self.site.world.models.get((name, version)), self.ground.faults
+        if model is None or faults.take("base_model_retired", name=name) is not None:
+            return None
+        hidden = faults.take("base_model_archived", name=name) is not None
+        undeclared = faults.take("base_model_undeclared_defaults", name=name)
+        placed = faults.take("base_model_allow_lists", name=name)
+        model = replace(
+            model,
+            archived=model.archived or hidden,
+            defaults={**model.defaults, **(undeclared["defaults"] if undeclared else {})},
+            allow_lists=_places(placed["place"]) if placed else model.allow_lists,
+        )
+        if model.archived and self.ground.switches.archived_model == "refused":
+            return None
+        return _Shown(model, listed=not hidden and (self.site.world.archived_is_listed or not model.archived))
 
     def _component_names(self, call: Call) -> Response:  # noqa: ARG002
         return answer({"value": [self._container("components", component.NAME, self.site.world.component_version)]})
@@ -140,8 +173,7 @@ class Registry:
             return self._not_found(message)
         return answer(self._component_body())
 
-    def _model_body(self, name: str, version: str) -> Json:
-        model = self.site.world.models[name, version]
+    def _model_body(self, name: str, version: str, model: BaseModel) -> Json:
         properties = {
             "description": f"{name}, as the local cloud stands in for it.",
             "tags": _tags(model),
@@ -200,6 +232,16 @@ class Registry:
 
 def _top(call: Call) -> int:
     return int(call.request.query.get("$top", "100"))
+
+
+def _places(given: str) -> tuple[Place, ...]:
+    if given == "nowhere":
+        return ()
+    found = next((place for place in PLACES if place == given), None)
+    if found is None:
+        message = f"The fault base_model_allow_lists has place {given!r}; it is {', '.join(PLACES)} or nowhere."
+        raise Refused(400, "WrongFault", message)
+    return (found,)
 
 
 def _tags(model: BaseModel) -> Json:

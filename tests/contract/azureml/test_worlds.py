@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from localcloud.azureml import component, sizes, worlds
+from localcloud.switches import Switches
 
 PHI_3, PHI_4 = ("Phi-3-mini-4k-instruct", "15"), ("Phi-4", "8")
 REGISTRY = (
@@ -128,6 +129,61 @@ def test_a_job_on_a_retired_model_is_refused(make_world: Callable[..., Any], kit
 
     assert answered.status == 400
     assert "is retired; choose another one" in kit.error(answered)["message"]
+
+
+def planned(make_world: Callable[..., Any], kind: str, **given: Any) -> Any:
+    """Return today's world in which one fault of the base model Phi-4 is planned."""
+    return make_world(plan={"faults": [{"fault": kind, "match": {"name": "Phi-4"}, **given}]})
+
+
+def test_a_plan_may_archive_a_base_model(make_world: Callable[..., Any]) -> None:
+    world = planned(make_world, "base_model_archived")
+
+    assert get(world, "models/Phi-4/versions")["value"] == []
+    assert get(world, "models/Phi-4/versions/8")["properties"]["isArchived"]
+    assert [one["name"] for one in get(world, "models/Phi-4/versions?listViewType=ArchivedOnly")["value"]] == ["8"]
+    assert not world.cloud.site.world.models[PHI_4].archived
+
+
+def test_a_plan_may_retire_a_base_model(make_world: Callable[..., Any], kit: Any) -> None:
+    world = planned(make_world, "base_model_retired")
+    of_phi_4 = {"uri": "azureml://registries/azureml/models/Phi-4/versions/8", "job_input_type": "mlflow_model"}
+
+    get(world, "models/Phi-4/versions/8", status=404)
+    assert b"is retired" in world.ask("PUT", "jobs/ft-a1", kit.job(mlflow_model_path=of_phi_4)).body
+    get(world, "models/Phi-3-mini-4k-instruct/versions/15")
+
+
+def test_a_plan_may_add_defaults_that_no_input_is_called_by(make_world: Callable[..., Any]) -> None:
+    tags = get(planned(make_world, "base_model_undeclared_defaults"), "models/Phi-4/versions/8")["properties"]["tags"]
+
+    assert ast.literal_eval(tags["model_specific_defaults"])["learning_rate_min"] == "5e-7"
+
+
+@pytest.mark.parametrize("place", ["tags", "properties", "system_metadata", "nowhere"])
+def test_a_plan_may_move_the_lists_of_sizes(make_world: Callable[..., Any], place: str) -> None:
+    model = get(planned(make_world, "base_model_allow_lists", place=place), "models/Phi-4/versions/8")["properties"]
+    places = {
+        "tags": "finetune_compute_allow_list" in model["tags"],
+        "properties": "finetune-recommended-sku" in model["properties"],
+        "system_metadata": "supportedComputes" in model["system_metadata"],
+    }
+
+    assert [name for name, there in places.items() if there] == ([] if place == "nowhere" else [place])
+
+
+def test_a_plan_that_moves_the_lists_to_no_known_place_is_told(make_world: Callable[..., Any]) -> None:
+    world = planned(make_world, "base_model_allow_lists", place="labels")
+
+    assert "place 'labels'; it is tags" in get(world, "models/Phi-4/versions/8", status=400)["error"]["message"]
+
+
+def test_an_archived_base_model_cannot_be_had_on_the_other_side_of_the_switch(make_world: Callable[..., Any], kit: Any) -> None:
+    world = make_world(switches=Switches(archived_model="refused"))
+
+    get(world, "models/Phi-3-mini-4k-instruct/versions/15", status=404)
+    assert get(world, "models/Phi-3-mini-4k-instruct/versions")["value"] == []
+    assert world.ask("PUT", "jobs/ft-a1", kit.job()).status == 400
 
 
 def test_a_file_changes_a_named_world(tmp_path: Path) -> None:
