@@ -11,8 +11,11 @@ from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
 from localcloud.azureml.records import Cluster
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import computes as shapes
+from localcloud.azureml.shapes import queries, words
+from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
+from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.ground import Ground
@@ -27,17 +30,6 @@ NAME = re.compile(
 NODES_MAX = 100  # of one cluster (DOC how-to-manage-quotas: 100 nodes by default where nodes speak to each other)
 PRIORITIES = ("Dedicated", "LowPriority")
 CHANGING = frozenset({"Creating", "Updating", "Deleting"})
-_FIELDS = frozenset({"location", "tags", "properties", "identity", "sku", "id", "name", "type", "systemData"})
-_PROPERTIES = frozenset({
-    "computeType", "computeLocation", "description", "resourceId", "disableLocalAuth", "properties", "provisioningState",
-    "provisioningErrors", "createdOn", "modifiedOn", "isAttachedCompute",
-})  # fmt: skip
-_CLUSTER = frozenset({
-    "osType", "vmSize", "vmPriority", "virtualMachineImage", "isolatedNetwork", "scaleSettings", "userAccountCredentials", "subnet",
-    "remoteLoginPortPublicAccess", "enableNodePublicIp", "propertyBag", "allocationState", "allocationStateTransitionTime", "errors",
-    "currentNodeCount", "targetNodeCount", "nodeStateCounts",
-})  # fmt: skip
-_SCALE = frozenset({"minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown"})
 
 
 class Computes:
@@ -70,7 +62,7 @@ class Computes:
     def routes(self) -> list[Route]:
         locations = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
         return [
-            Route(method="GET", path=WORKSPACE + "/computes", handler=self._list, does="list the clusters"),
+            Route(method="GET", path=WORKSPACE + "/computes", handler=self._list, query=queries.COMPUTES, does="list the clusters"),
             Route(method="GET", path=WORKSPACE + "/computes/{name}", handler=self._get, does="one cluster"),
             Route(
                 method="PUT",
@@ -79,7 +71,13 @@ class Computes:
                 does="make or change a cluster",
                 differs="AmlCompute only; no machine is real, no quota is counted",
             ),
-            Route(method="DELETE", path=WORKSPACE + "/computes/{name}", handler=self._delete, does="delete a cluster"),
+            Route(
+                method="DELETE",
+                path=WORKSPACE + "/computes/{name}",
+                handler=self._delete,
+                query=queries.COMPUTE_DELETE,
+                does="delete a cluster",
+            ),
             Route(method="GET", path=locations + "/vmSizes", handler=self._sizes, does="the sizes of a region"),
         ]
 
@@ -116,7 +114,8 @@ class Computes:
                 cluster.due = self.ground.dials.due("computes", self.ground.now())
                 self.all.save(cluster.name, cluster)
 
-    def _list(self, call: Call) -> Response:  # noqa: ARG002
+    def _list(self, call: Call) -> Response:
+        queries.only(call.request.query, queries.PLAYED_OF_PAGES, call.request.path)
         return answer({"value": [self._body(cluster) for cluster in self.all.values()]})
 
     def _get(self, call: Call) -> Response:
@@ -138,7 +137,7 @@ class Computes:
                 "Conflict",
                 f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.",
             )
-        cluster = self._checked(name, body, old)
+        cluster = self._checked(name, body, call.request.query["api-version"], old)
         operation = self._begin(cluster, "Updating" if old else "Creating", call)
         headers = self._operations.headers(operation, f"{self.site.workspace_id}/computes/{name}")
         return answer(self._body(cluster), 200 if old else 201, headers)
@@ -166,20 +165,18 @@ class Computes:
         self.all.save(cluster.name, cluster)
         return cluster.operation
 
-    def _checked(self, name: str, body: Json, old: Cluster | None) -> Cluster:
+    def _checked(self, name: str, body: Json, version: str, old: Cluster | None) -> Cluster:
         """Return the cluster that the body asks for; what Azure has not is refused with a sentence."""
         if not NAME.fullmatch(name):
             raise Refused(400, "BadRequest", f"The compute name '{name}' is invalid; use 2 to 32 letters, digits and -, a letter first.")
-        known_only(body, _FIELDS, "A compute")
-        properties = mapping(body, "properties", "A compute")
-        known_only(properties, _PROPERTIES, "A compute's properties")
-        if properties.get("computeType") != "AmlCompute":
-            message = f"The local cloud has computes of computeType AmlCompute only, and this is {properties.get('computeType')!r}."
-            raise Refused(501, "NotImplementedByLocalCloud", message)
+        shape = shapes.COMPUTE.read(body, version=version, name=name).properties
+        if shape is None:
+            raise Refused(400, "BadRequest", "A compute: properties is missing and required.", target="properties")
+        assert isinstance(shape, shapes.Cluster)
+        _check_played(shape)
+        properties: Json = body["properties"]
         asked = mapping(properties, "properties", "A compute")
-        known_only(asked, _CLUSTER, "A cluster")
         scale = mapping(asked, "scaleSettings", "A cluster")
-        known_only(scale, _SCALE, "A cluster's scaleSettings")
         now = self.ground.now()
         return Cluster(
             name=name,
@@ -232,6 +229,21 @@ class Computes:
 
     def _sizes(self, call: Call) -> Response:  # noqa: ARG002
         return answer({"value": [_size_body(one) for one in self.site.world.sizes]})
+
+
+def _check_played(shape: shapes.Cluster) -> None:
+    asked = shape.properties or shapes.ClusterProperties()
+    unplayed(
+        {
+            "properties.resourceId": shape.resource_id,
+            "properties.properties.virtualMachineImage": asked.virtual_machine_image,
+            "properties.properties.isolatedNetwork": asked.isolated_network,
+            "properties.properties.subnet": asked.subnet,
+            "properties.properties.userAccountCredentials": asked.user_account_credentials,
+            "properties.properties.propertyBag": asked.property_bag,
+            "properties.properties.osType Windows": asked.os_type is words.OsType.WINDOWS,
+        }
+    )
 
 
 def _priority(given: object, old: Cluster | None) -> str:

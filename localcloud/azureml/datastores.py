@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import queries, small
 from localcloud.azureml.storage_door import StorageDoor
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
@@ -101,7 +102,7 @@ class Datastores:
     def routes(self) -> list[Route]:
         return [
             *(self._door.routes() if self._door else ()),
-            Route(method="GET", path=WORKSPACE + "/datastores", handler=self._list, does="list the datastores"),
+            Route(method="GET", path=WORKSPACE + "/datastores", handler=self._list, query=queries.DATASTORES, does="list the datastores"),
             Route(method="GET", path=WORKSPACE + "/datastores/{name}", handler=self._get, does="one datastore"),
             Route(
                 method="POST",
@@ -131,14 +132,19 @@ class Datastores:
             raise MissingInput(f"The input {uri} does not exist: container {container} has no blob {match['path']}.")
         return file
 
-    def _list(self, call: Call) -> Response:  # noqa: ARG002
-        return answer({"value": [self._body(name) for name in self.site.datastores]})
+    def _list(self, call: Call) -> Response:
+        query = call.request.query
+        queries.only(query, queries.PLAYED_OF_DATASTORES, call.request.path)
+        default_only = query.get("isDefault", "").lower() == "true"
+        found = [name for name in self.site.datastores if name == DEFAULT or not default_only]
+        return answer({"value": [self._body(name) for name in queries.whole(found, query, "count", call.request.path)]})
 
     def _get(self, call: Call) -> Response:
         return answer(self._body(self._known(call["name"])))
 
     def _secrets(self, call: Call) -> Response:
         """Whoever asks for the key is about to upload."""
+        small.SECRET_EXPIRY.read(call.request.json())
         name = self._known(call["name"])
         if not isinstance(self.storage, BlobStorage):
             return answer({"secretsType": "AccountKey", "key": ""})

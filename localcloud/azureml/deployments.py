@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud.azureml import lifecycle
-from localcloud.azureml.endpoints import CHANGING, NAME, PATH, RESOURCE
+from localcloud.azureml.endpoints import CHANGING, NAME, PATH
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import Deployment, Endpoint, Model
 from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.shapes import deployments as shapes
+from localcloud.azureml.shapes import queries, small
+from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
+from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.endpoints import Endpoints
@@ -32,11 +35,6 @@ if TYPE_CHECKING:
 DEPLOYMENTS_MAX = 20  # per endpoint (Azure ML, how-to-manage-quotas)
 INSTANCES_MAX = 50  # per deployment (the same page)
 RESTARTS_MAX = 5  # a guess: after that the container is left down
-FIELDS = frozenset({
-    "appInsightsEnabled", "codeConfiguration", "dataCollector", "description", "egressPublicNetworkAccess", "endpointComputeType",
-    "environmentId", "environmentVariables", "instanceType", "livenessProbe", "model", "modelMountPath", "privateNetworkConnection",
-    "properties", "provisioningState", "readinessProbe", "requestSettings", "scaleSettings", "startupProbe",
-})  # fmt: skip
 _PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "period": "PT10S", "initialDelay": "PT10S"}
 _REQUESTS = {"maxQueueWait": "PT0S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
 LOG_LINES = 500  # when the question names no number
@@ -77,7 +75,13 @@ class Deployments:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=PATH + "/deployments", handler=self._list, does="list the deployments of an endpoint"),
+            Route(
+                method="GET",
+                path=PATH + "/deployments",
+                handler=self._list,
+                query=queries.DEPLOYMENTS,
+                does="list the deployments of an endpoint",
+            ),
             Route(method="GET", path=_ONE, handler=self._get, does="one deployment"),
             Route(
                 method="PUT",
@@ -89,7 +93,13 @@ class Deployments:
             Route(method="PATCH", path=_ONE, handler=self._patch, does="change tags or instance count of a deployment"),
             Route(method="DELETE", path=_ONE, handler=self._delete, does="delete a deployment without traffic"),
             Route(method="POST", path=_ONE + "/getLogs", handler=self._logs, does="the last lines of a deployment's log"),
-            Route(method="GET", path=_ONE + "/skus", handler=self._skus, does="how far a deployment can be scaled"),
+            Route(
+                method="GET",
+                path=_ONE + "/skus",
+                handler=self._skus,
+                query=queries.DEPLOYMENT_SKUS,
+                does="how far a deployment can be scaled",
+            ),
         ]
 
     def arm_id(self, deployment: Deployment) -> str:
@@ -105,7 +115,10 @@ class Deployments:
 
     def _list(self, call: Call) -> Response:
         endpoint = self._endpoints.find(call["endpoint"])
-        return answer({"value": [self._body(one) for one in self._endpoints.deployments_of(endpoint.name).values()]})
+        queries.only(call.request.query, queries.PLAYED_OF_DEPLOYMENTS, call.request.path)
+        found = list(self._endpoints.deployments_of(endpoint.name).values())
+        found = queries.whole(found, call.request.query, "$top", call.request.path)
+        return answer({"value": [self._body(one) for one in found]})
 
     def _get(self, call: Call) -> Response:
         return answer(self._body(self._find(call)))
@@ -120,7 +133,7 @@ class Deployments:
 
     def _put(self, call: Call) -> Response:
         endpoint, name, body = self._endpoints.find(call["endpoint"]), call["deployment"], call.request.json()
-        asked = _check(name, body, self.site)
+        asked = _check(name, body, call.request.query["api-version"], self.site)
         old = self.all.get(f"{endpoint.name}/{name}")
         self._check_moment(endpoint, name, old)
         model = self._model(asked)
@@ -184,7 +197,7 @@ class Deployments:
 
     def _patch(self, call: Call) -> Response:
         deployment, body = self._find(call), call.request.json()
-        known_only(body, frozenset({"tags", "sku"}), "A change of a deployment")
+        small.DEPLOYMENT_PATCH.read(body, version=call.request.query["api-version"])
         self._check_moment(self._endpoints.find(deployment.endpoint), deployment.name, deployment)
         deployment.tags = {**deployment.tags, **text_map(body, "tags", "A deployment")}
         if "sku" in body:
@@ -220,10 +233,9 @@ class Deployments:
 
     def _logs(self, call: Call) -> Response:
         deployment = self._find(call)
-        body = call.request.json()
-        known_only(body, frozenset({"containerType", "tail"}), "A question for logs")
+        asked = small.LOGS.read(call.request.json())
         child = self._children.get(deployment.key)
-        return answer({"content": child.log_tail(int(body.get("tail") or LOG_LINES)) if child else ""})
+        return answer({"content": child.log_tail(asked.tail or LOG_LINES) if child else ""})
 
     def _skus(self, call: Call) -> Response:
         self._find(call)
@@ -388,19 +400,22 @@ class Deployments:
         self.all.save(deployment.key, deployment)
 
 
-def _check(name: str, body: Json, site: Site) -> Json:
-    known_only(body, RESOURCE, "A deployment")
-    asked = mapping(body, "properties", "A deployment")
-    known_only(asked, FIELDS, "A deployment's properties")
+def _check(name: str, body: Json, version: str, site: Site) -> Json:
     if not NAME.fullmatch(name):
         message = f"The deployment name '{name}' is invalid; use 3 to 32 letters, digits and -, a letter first, no - last."
         raise Refused(400, "BadRequest", message)
-    if asked.get("endpointComputeType") != "Managed":
-        message = f"The local cloud has managed endpoints only, and this is {asked.get('endpointComputeType')}."
-        raise Refused(501, "NotImplementedByLocalCloud", message)
-    if asked.get("codeConfiguration") or asked.get("environmentId"):
-        message = "The local cloud serves MLflow models without code or environment; leave codeConfiguration and environmentId out."
-        raise Refused(501, "NotImplementedByLocalCloud", message)
+    shape = shapes.DEPLOYMENT.read(body, version=version, name=name).properties
+    assert isinstance(shape, shapes.Managed)
+    unplayed(
+        {
+            "properties.codeConfiguration": shape.code_configuration,  # MLflow models need neither code nor environment
+            "properties.environmentId": shape.environment_id,
+            "properties.dataCollector": shape.data_collector,
+            "properties.modelMountPath": shape.model_mount_path,
+            "properties.scaleSettings with scaleType TargetUtilization": isinstance(shape.scale_settings, shapes.TargetUtilization),
+        }
+    )
+    asked: Json = body["properties"]
     _capacity(body)
     if site.world.size(str(asked.get("instanceType"))) is None:
         message = f"The instance type {asked.get('instanceType')} is not available in this region or is retired."

@@ -15,9 +15,12 @@ from localcloud.azureml import site as sites
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Deployment, Endpoint
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import endpoints as shapes
+from localcloud.azureml.shapes import queries, small, words
+from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.tokens import MACHINE_LEARNING
-from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
+from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +35,6 @@ ENDPOINTS_MAX = 100  # per subscription and region (the same page)
 MIRROR_MAX = 50  # percent, to one deployment (Azure ML, how-to-safely-rollout-online-endpoints)
 KEY_BYTES = 24
 REFRESHED_BEFORE_SECONDS = 3600  # a guess: Azure names a time some while before the end
-RESOURCE = frozenset({"location", "tags", "properties", "identity", "kind", "sku", "id", "name", "type", "systemData"})
-FIELDS = frozenset({
-    "authMode", "compute", "description", "keys", "mirrorTraffic", "properties", "provisioningState", "publicNetworkAccess",
-    "scoringUri", "swaggerUri", "traffic",
-})  # fmt: skip
-AUTH_MODES = {"key": "Key", "aadtoken": "AADToken"}
 CHANGING = frozenset({"Creating", "Updating", "Deleting"})
 PATH = WORKSPACE + "/onlineEndpoints/{endpoint}"
 FAULTS = ("endpoint_failed", "endpoint_locked")
@@ -61,7 +58,7 @@ class Endpoints:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=WORKSPACE + "/onlineEndpoints", handler=self._list, does="list endpoints"),
+            Route(method="GET", path=WORKSPACE + "/onlineEndpoints", handler=self._list, query=queries.ENDPOINTS, does="list endpoints"),
             Route(method="GET", path=PATH, handler=self._get, does="one endpoint"),
             Route(
                 method="PUT",
@@ -141,10 +138,9 @@ class Endpoints:
 
     def _list(self, call: Call) -> Response:
         query = call.request.query
-        known_only(query, frozenset({"api-version", "name", "count", "computeType", "$skip", "tags", "properties", "orderBy"}), "The list")
-        if query.get("computeType", "Managed").lower() != "managed" or query.get("properties"):
-            raise Refused(501, "NotImplementedByLocalCloud", "The local cloud lists endpoints by name and tags only.")
+        queries.only(query, queries.PLAYED_OF_ENDPOINTS, call.request.path)
         found = [one for one in self.all.values() if query.get("name") in {None, one.name} and has_tags(one.tags, query.get("tags"))]
+        found = queries.whole(found, query, "count", call.request.path)
         return answer({"value": [self.body(endpoint) for endpoint in found]})
 
     def _get(self, call: Call) -> Response:
@@ -152,7 +148,7 @@ class Endpoints:
 
     def _put(self, call: Call) -> Response:
         name, body = call["endpoint"], call.request.json()
-        asked = _check(name, body)
+        asked = _check(name, body, call.request.query["api-version"])
         old = self.all.get(name)
         deployed = set(self.deployments_of(name))
         traffic, mirror = _traffic(asked, deployed), _mirror(asked, deployed)
@@ -163,13 +159,13 @@ class Endpoints:
         now = self.ground.now()
         fresh = Endpoint(
             name=name,
-            auth_mode=AUTH_MODES[str(asked["authMode"]).lower()],
-            description=asked.get("description") or "",
+            auth_mode=asked.auth_mode.value,
+            description=asked.description or "",
             tags=text_map(body, "tags", "An endpoint"),
-            properties=text_map(asked, "properties", "An endpoint"),
+            properties=text_map(body["properties"], "properties", "An endpoint"),
             traffic=traffic,
             mirror=mirror,
-            public=asked.get("publicNetworkAccess") or "Enabled",
+            public=(asked.public_network_access or words.Access.ENABLED).value,
             created=old.created if old else now,
             modified=now,
             operation=self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=name),
@@ -205,7 +201,7 @@ class Endpoints:
 
     def _patch(self, call: Call) -> Response:
         endpoint, body = self.find(call["endpoint"]), call.request.json()
-        known_only(body, frozenset({"tags", "identity", "kind", "sku", "location"}), "A change of an endpoint")
+        small.ENDPOINT_PATCH.read(body, version=call.request.query["api-version"])
         self._check_moment(endpoint, "update")
         endpoint.tags = {**endpoint.tags, **text_map(body, "tags", "An endpoint")}
         endpoint.operation = self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=endpoint.name)
@@ -227,21 +223,20 @@ class Endpoints:
         return Response(status=202, body=b"null", headers=self._operations.headers(endpoint.operation))
 
     def _keys(self, call: Call) -> Response:
+        small.NOTHING.read(call.request.json())
         endpoint = self._with_keys(call)
         return answer({"primaryKey": endpoint.keys[0], "secondaryKey": endpoint.keys[1]})
 
     def _regenerate(self, call: Call) -> Response:
         endpoint, body = self._with_keys(call), call.request.json()
-        known_only(body, frozenset({"keyType", "keyValue"}), "A request for a new key")
-        which = str(body.get("keyType")).lower()
-        if which not in {"primary", "secondary"}:
-            raise Refused(400, "BadRequest", f"keyType must be Primary or Secondary, and is {body.get('keyType')}.")
-        fresh = str(body.get("keyValue") or self._fresh_key())
-        endpoint.keys = (fresh, endpoint.keys[1]) if which == "primary" else (endpoint.keys[0], fresh)
+        asked = small.REGENERATE_KEYS.read(body)
+        fresh = asked.key_value or self._fresh_key()
+        endpoint.keys = (fresh, endpoint.keys[1]) if asked.key_type is words.KeyType.PRIMARY else (endpoint.keys[0], fresh)
         self.all.save(endpoint.name, endpoint)
         return Response(status=200)
 
     def _token(self, call: Call) -> Response:
+        small.NOTHING.read(call.request.json())
         endpoint = self.find(call["endpoint"])
         if endpoint.auth_mode != "AADToken":
             message = f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode}; its keys are at listKeys."
@@ -284,41 +279,38 @@ class Endpoints:
         return body | {"location": self.site.location, "kind": "Managed", "tags": endpoint.tags, "identity": identity}
 
 
-def _check(name: str, body: Json) -> Json:
-    known_only(body, RESOURCE, "An endpoint")
-    asked = mapping(body, "properties", "An endpoint")
-    known_only(asked, FIELDS, "An endpoint's properties")
+def _check(name: str, body: Json, version: str) -> shapes.Properties:
     if not NAME.fullmatch(name):
         message = f"The endpoint name '{name}' is invalid; use 3 to 32 letters, digits and -, a letter first, no - last."
         raise Refused(400, "BadRequest", message)
-    if not body.get("location"):
-        raise Refused(400, "LocationRequired", "The location property is required for this definition.")
-    if str(asked.get("authMode")).lower() not in AUTH_MODES:
-        message = f"The local cloud knows the authMode Key and AADToken, and this is {asked.get('authMode')}."
-        raise Refused(501, "NotImplementedByLocalCloud", message)
+    asked = shapes.ENDPOINT.read(body, version=version, name=name).properties
+    unplayed({"properties.keys": asked.keys, "properties.compute": asked.compute})
+    if asked.auth_mode is words.AuthMode.AML_TOKEN:
+        message = "The local cloud plays the authMode Key and AADToken, and this is AMLToken."
+        raise Refused(501, "NotImplementedByLocalCloud", message, target="properties.authMode")
     return asked
 
 
-def _traffic(asked: Json, deployed: set[str]) -> dict[str, int]:
-    traffic = _shares(asked, "traffic", deployed, 100)
+def _traffic(asked: shapes.Properties, deployed: set[str]) -> dict[str, int]:
+    traffic = _shares("traffic", asked.traffic, deployed, 100)
     total = sum(traffic.values())
     if total not in {0, 100}:
         raise Refused(400, "BadRequest", f"The traffic must add up to 0 or 100, and adds up to {total}.")
     return traffic
 
 
-def _mirror(asked: Json, deployed: set[str]) -> dict[str, int]:
-    mirror = _shares(asked, "mirrorTraffic", deployed, MIRROR_MAX)
+def _mirror(asked: shapes.Properties, deployed: set[str]) -> dict[str, int]:
+    mirror = _shares("mirrorTraffic", asked.mirror_traffic, deployed, MIRROR_MAX)
     if len([share for share in mirror.values() if share]) > 1:
         raise Refused(400, "BadRequest", f"mirrorTraffic must name one deployment, and names {', '.join(mirror)}.")
     return mirror
 
 
-def _shares(asked: Json, field: str, deployed: set[str], most: int) -> dict[str, int]:
-    shares = mapping(asked, field, "An endpoint")
+def _shares(field: str, asked: dict[str, int] | None, deployed: set[str], most: int) -> dict[str, int]:
+    shares = asked or {}
     for name, share in shares.items():
         if name not in deployed:
             raise Refused(400, "BadRequest", f"The {field} names the deployment {name}, which the endpoint does not have.")
-        if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= most:
+        if not 0 <= share <= most:
             raise Refused(400, "BadRequest", f"The {field} of {name} must be a whole number from 0 to {most}, and is {share}.")
-    return {str(name): int(share) for name, share in shares.items()}
+    return shares

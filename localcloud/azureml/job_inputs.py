@@ -9,24 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from localcloud.azureml import component, computes
-from localcloud.azureml.wire import Json, Refused, known_only, mapping, text_map
+from localcloud.azureml.shapes import jobs, nodes, words
+from localcloud.azureml.shapes.shape import unplayed
+from localcloud.azureml.wire import Json, Refused
 
 if TYPE_CHECKING:
     from localcloud.azureml.computes import Computes
     from localcloud.azureml.registry import Registry
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
-FIELDS = frozenset({
-    "jobType", "displayName", "experimentName", "tags", "properties", "isArchived", "inputs", "outputs", "jobs", "settings",
-    "description", "computeId", "componentId", "services", "identity", "notificationSetting", "sourceJobId", "status",
-})  # fmt: skip
-NODE_FIELDS = frozenset({
-    "name", "type", "_source", "componentId", "inputs", "outputs", "computeId", "display_name", "description", "tags", "properties",
-    "comment", "$schema", "experiment_name", "resources", "environment_variables", "identity", "is_control_flow",
-})  # fmt: skip
 _PARENT_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.([A-Za-z0-9_]+)\s*\}\}")
 _PARENT_OUTPUT = re.compile(r"\$\{\{\s*parent\.outputs\.([A-Za-z0-9_]+)\s*\}\}")
 _COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
@@ -47,73 +41,91 @@ class Order:
         return None if name == computes.SERVERLESS else name
 
 
-def check(name: str, body: Json, registry: Registry, clusters: Computes) -> Order:
+def check(name: str, body: Json, version: str, registry: Registry, clusters: Computes) -> Order:
     """Return the order in the body of a PUT; what Azure or its component refuses is refused with a sentence."""
     if not NAME.fullmatch(name):
         raise Refused(400, "UserError", f"The job name '{name}' is invalid; use letters, digits, - and _, at most 255.")
-    known_only(body, frozenset({"properties", "id", "name", "type", "systemData"}), "A job")
-    properties = mapping(body, "properties", "A job")
-    known_only(properties, FIELDS, "A job's properties")
-    if properties.get("jobType") != "Pipeline":
-        message = f"The local cloud runs jobs of jobType Pipeline only, and this is {properties.get('jobType')!r}."
-        raise Refused(501, "NotImplementedByLocalCloud", message)
-    for key in ("tags", "properties"):
-        text_map(properties, key, "A job")
-    nodes = mapping(properties, "jobs", "A job")
-    if len(nodes) != 1:
-        message = f"The local cloud runs a pipeline of one node, {component.NAME}; this one has {len(nodes)}."
-        raise Refused(501, "NotImplementedByLocalCloud", message)
-    node_name, node = next(iter(nodes.items()))
-    known_only(node, NODE_FIELDS, f"The node {node_name}")
-    if not registry.has_component(str(node.get("componentId"))):
+    asked = jobs.JOB.read(body, version=version, name=name).properties
+    assert isinstance(asked, jobs.Pipeline)
+    _check_played(asked)
+    node_name, node = _only_node(asked)
+    if not registry.has_component(node.component_id):
         known = f"{component.NAME} {registry.site.world.component_version}"
-        message = f"The component {node.get('componentId')} of node {node_name} was not found; use {known}."
+        message = f"The component {node.component_id} of node {node_name} was not found; use {known}."
         raise Refused(400, "UserError", message, detail="ComponentNotFound")
-    literals, assets = _inputs(node, mapping(properties, "inputs", "A job"))
-    order = Order(literals=literals, assets=assets, outputs=_outputs(node, mapping(properties, "outputs", "A job")))
+    literals, assets = _inputs(node, asked.inputs or {})
+    order = Order(literals=literals, assets=assets, outputs=_outputs(node, asked.outputs or {}))
     _check_base_model(order, registry)
     _check_computes(order, clusters)
     return order
 
 
-def _inputs(node: Json, of_pipeline: Json) -> tuple[dict[str, str], dict[str, str]]:
+def _check_played(asked: jobs.Pipeline) -> None:
+    """What would change what happens must not be taken in silence."""
+    settings, notices = asked.settings or nodes.Settings(), asked.notification_setting or jobs.Notification()
+    unplayed(
+        {
+            "properties.componentId": asked.component_id,
+            "properties.schedule": asked.schedule,
+            "properties.sourceJobId": asked.source_job_id,
+            "properties.parentJobName": asked.parent_job_name,
+            "properties.secretsConfiguration": asked.secrets_configuration,
+            "properties.notificationSetting.emails": notices.emails,
+            "properties.notificationSetting.webhooks": notices.webhooks,
+            "properties.settings.on_init": settings.on_init,
+            "properties.settings.on_finalize": settings.on_finalize,
+        }
+    )
+
+
+def _only_node(asked: jobs.Pipeline) -> tuple[str, nodes.Component]:
+    found = list((asked.jobs or {}).items())
+    if len(found) != 1:
+        message = f"The local cloud runs a pipeline of one node, {component.NAME}; this one has {len(found)}."
+        raise Refused(501, "NotImplementedByLocalCloud", message, target="properties.jobs")
+    name, node = found[0]
+    assert isinstance(node, nodes.Component)
+    return name, node
+
+
+def _inputs(node: nodes.Component, of_pipeline: Mapping[str, jobs.Input | None]) -> tuple[dict[str, str], dict[str, str]]:
     literals, assets = component.defaults(), {}
-    for name, given in mapping(node, "inputs", "A node").items():
+    for name, given in (node.inputs or {}).items():
         component.check_name(name)
         kind, value = _value(name, given, of_pipeline)
         if value is None:
             raise Refused(400, "UserError", f"The input {name} has no value; give it one or leave it out.")
-        if kind == "literal":
+        if kind is words.Kind.LITERAL:
             literals[name] = component.check_literal(name, value)
         else:
-            component.check_asset(name, kind)
+            component.check_asset(name, kind.value)
             assets[name] = str(value)
     return literals, assets
 
 
-def _value(name: str, given: Any, of_pipeline: Json) -> tuple[str, Any]:
-    """Return kind and value; node inputs are spelled in snake_case, the pipeline's in camelCase."""
-    if not isinstance(given, dict):
-        return "literal", given
-    kind = str(given.get("job_input_type") or given.get("type") or given.get("jobInputType") or "literal").lower()
-    if kind != "literal":
-        return kind, given.get("uri")
-    value = given.get("value")
-    bound = _PARENT_INPUT.fullmatch(str(value).strip())
+def _value(
+    name: str, given: nodes.Input | jobs.Input | nodes.Literal | None, of_pipeline: Mapping[str, jobs.Input | None]
+) -> tuple[words.Kind, nodes.Literal | None]:
+    """Return kind and value; an input that is bound has those of the pipeline's."""
+    if not isinstance(given, nodes.Input | jobs.Input):
+        return words.Kind.LITERAL, given
+    if given.kind is not words.Kind.LITERAL:
+        return given.kind, given.uri
+    bound = _PARENT_INPUT.fullmatch(str(given.value).strip())
     if bound is None:
-        return "literal", value
+        return words.Kind.LITERAL, given.value
     if bound[1] not in of_pipeline:
         raise Refused(400, "UserError", f"The input {name} is bound to {bound[1]}, which the pipeline does not have.")
     return _value(name, of_pipeline[bound[1]], {})
 
 
-def _outputs(node: Json, of_pipeline: Json) -> dict[str, str]:
+def _outputs(node: nodes.Component, of_pipeline: Mapping[str, jobs.Output | None]) -> dict[str, str]:
     bound: dict[str, str] = {}
-    for name, given in mapping(node, "outputs", "A node").items():
+    for name, given in (node.outputs or {}).items():
         if name not in component.OUTPUTS:
             known = ", ".join(component.OUTPUTS)
             raise Refused(400, "UserError", f"The component {component.NAME} has no output {name}; it has {known}.")
-        value = given.get("value") if isinstance(given, dict) else given
+        value = given.value if isinstance(given, nodes.Output) else given
         match = _PARENT_OUTPUT.fullmatch(str(value).strip())
         if match and match[1] in of_pipeline:
             bound[match[1]] = name

@@ -21,6 +21,7 @@ from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import JOB_ENDS, Job, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import queries, small
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
@@ -74,7 +75,7 @@ class Jobs:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=WORKSPACE + "/jobs", handler=self._list, does="list jobs, by tag and view"),
+            Route(method="GET", path=WORKSPACE + "/jobs", handler=self._list, query=queries.JOBS, does="list jobs, by tag and view"),
             Route(method="GET", path=WORKSPACE + "/jobs/{name}", handler=self._get, does="one job"),
             Route(
                 method="PUT",
@@ -128,6 +129,7 @@ class Jobs:
         return run | {"tags": {}, "properties": {"azureml.runsource": "azureml.StepRun"}}
 
     def _list(self, call: Call) -> Response:
+        queries.only(call.request.query, queries.PLAYED_OF_JOBS, call.request.path)
         wanted = call.request.query.get("tag")
         archived = call.request.query.get("listViewType", "ActiveOnly")
         found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, archived)]
@@ -138,7 +140,7 @@ class Jobs:
 
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()
-        order = job_inputs.check(name, body, self._registry, self._clusters)
+        order = job_inputs.check(name, body, call.request.query["api-version"], self._registry, self._clusters)
         old = self.all.get(name)
         if old is not None:
             return self._put_again(old, body["properties"])
@@ -172,6 +174,7 @@ class Jobs:
         return answer(self._body(job))
 
     def _cancel(self, call: Call) -> Response:
+        small.NOTHING.read(call.request.json())
         job = self.find(call["name"])
         if job.over:
             return Response(status=200)

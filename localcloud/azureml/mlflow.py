@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import queries, small
+from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
@@ -39,7 +41,14 @@ class Mlflow:
         for version in ("v1.0", "v2.0"):
             api = f"/mlflow/{version}{WORKSPACE}/api/2.0/mlflow/"
             found += [
-                Route(method="GET", path=api + "runs/get", handler=self._run, versions=None, does="metrics, parameters and tags of a run"),
+                Route(
+                    method="GET",
+                    path=api + "runs/get",
+                    handler=self._run,
+                    versions=None,
+                    query=queries.MLFLOW_RUN,
+                    does="metrics, parameters and tags of a run",
+                ),
                 Route(
                     method="POST",
                     path=api + "runs/search",
@@ -48,9 +57,21 @@ class Mlflow:
                     does="runs of an experiment or a job",
                     differs="one filter only: tags.mlflow.rootRunId or parentRunId",
                 ),
-                Route(method="GET", path=api + "metrics/get-history", handler=self._history, versions=None, does="every value of a metric"),
                 Route(
-                    method="GET", path=api + "experiments/get-by-name", handler=self._experiment, versions=None, does="an experiment's id"
+                    method="GET",
+                    path=api + "metrics/get-history",
+                    handler=self._history,
+                    versions=None,
+                    query=queries.MLFLOW_HISTORY,
+                    does="every value of a metric",
+                ),
+                Route(
+                    method="GET",
+                    path=api + "experiments/get-by-name",
+                    handler=self._experiment,
+                    versions=None,
+                    query=queries.MLFLOW_EXPERIMENT,
+                    does="an experiment's id",
                 ),
             ]
         return found
@@ -74,6 +95,8 @@ class Mlflow:
 
     def _search(self, call: Call) -> Response:
         body = call.request.json()
+        asked = small.RUN_SEARCH.read(body)
+        unplayed({"order_by": asked.order_by, "page_token": asked.page_token, "run_view_type DELETED_ONLY": asked.only_deleted})
         text = str(body.get("filter") or "")
         match = _ROOT_FILTER.fullmatch(text) if text else None
         if text and match is None:

@@ -12,19 +12,17 @@ from localcloud.azureml import model_folder
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import models as shapes
+from localcloud.azureml.shapes import queries
+from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping, text_map
+from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.events import Announcer
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.jobs import Jobs
 
-FIELDS = frozenset({
-    "description", "tags", "properties", "modelType", "modelUri", "isAnonymous", "isArchived", "flavors", "jobName", "stage",
-    "autoDeleteSetting", "intellectualProperty", "datasets", "provisioningState", "systemMetadata",
-})  # fmt: skip
-CONTAINER_FIELDS = frozenset({"description", "tags", "properties", "isArchived", "latestVersion", "nextVersion", "provisioningState"})
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions of assets
 _OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+?)(?:/paths/?)?/?")
 
@@ -42,7 +40,9 @@ class Models:
     def routes(self) -> list[Route]:
         versions = WORKSPACE + "/models/{name}/versions"
         return [
-            Route(method="GET", path=WORKSPACE + "/models", handler=self._containers, does="list the names of models"),
+            Route(
+                method="GET", path=WORKSPACE + "/models", handler=self._containers, query=queries.MODELS, does="list the names of models"
+            ),
             Route(method="GET", path=WORKSPACE + "/models/{name}", handler=self._container, does="one name with its latest version"),
             Route(
                 method="PUT",
@@ -50,7 +50,7 @@ class Models:
                 handler=self._put_container,
                 does="archive or restore all versions of a name",
             ),
-            Route(method="GET", path=versions, handler=self._list, does="list the versions of a model"),
+            Route(method="GET", path=versions, handler=self._list, query=queries.MODEL_VERSIONS, does="list the versions of a model"),
             Route(method="GET", path=versions + "/{version}", handler=self._get, does="one version of a model"),
             Route(
                 method="PUT",
@@ -86,17 +86,16 @@ class Models:
         versions, body = self._versions(call["name"]), call.request.json()
         if not versions:
             raise _not_found(f"Could not find asset with ID: {call['name']}")
-        known_only(body, frozenset({"properties", "id", "name", "type", "systemData"}), "A model")
-        asked = mapping(body, "properties", "A model")
-        known_only(asked, CONTAINER_FIELDS, "A model's properties")
+        asked = shapes.CONTAINER.read(body, version=call.request.query["api-version"], name=call["name"]).properties
         for model in versions:
-            model.properties["isArchived"] = bool(asked.get("isArchived"))
+            model.properties["isArchived"] = bool(asked.is_archived)
             model.modified = self.ground.now()
             self.all.save(model.key, model)
         return answer(self._container_body(call["name"]))
 
     def _list(self, call: Call) -> Response:
         query = call.request.query
+        queries.only(query, queries.PLAYED_OF_MODEL_VERSIONS, call.request.path)
         view = query.get("listViewType", "ActiveOnly")
         found = [model for model in self._versions(call["name"]) if _visible(model, view)]
         found = [model for model in found if has_tags(model.properties["tags"], query.get("tags"))]
@@ -110,11 +109,18 @@ class Models:
 
     def _put(self, call: Call) -> Response:
         name, version, body = call["name"], call["version"], call.request.json()
-        known_only(body, frozenset({"properties", "id", "name", "type", "systemData"}), "A model version")
-        asked = mapping(body, "properties", "A model version")
-        known_only(asked, FIELDS, "A model version's properties")
         if not NAME.fullmatch(name) or not NAME.fullmatch(version):
             raise Refused(400, "UserError", f"The model name or version '{name}:{version}' is invalid; use letters, digits, -, _ and dots.")
+        shape = shapes.VERSION.read(body, version=call.request.query["api-version"], name=version).properties
+        unplayed(
+            {
+                "properties.isAnonymous": shape.is_anonymous,
+                "properties.autoDeleteSetting": shape.auto_delete_setting,
+                "properties.intellectualProperty": shape.intellectual_property,
+                "properties.datasets": shape.datasets,
+            }
+        )
+        asked: Json = body["properties"]
         tags, properties = text_map(asked, "tags", "A model version"), text_map(asked, "properties", "A model version")
         old = self.all.get(f"{name}:{version}")
         now = self.ground.now()
@@ -138,6 +144,7 @@ class Models:
             "jobName": job_name,
             "modelType": "mlflow_model",
             "modelUri": asked["modelUri"],
+            **({"stage": shape.stage} if shape.stage else {}),
             "provisioningState": "Succeeded",
         }
         model = Model(name=name, version=version, properties=kept, job=job_name, created=now, modified=now)

@@ -19,8 +19,9 @@ from localcloud.azureml import site as sites
 from localcloud.azureml.endpoints import PATH
 from localcloud.azureml.records import Life
 from localcloud.azureml.routes import MONITOR, Call, Route
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer, known_only
+from localcloud.azureml.wire import Json, Refused, Response, answer
 
 if TYPE_CHECKING:
     from localcloud.azureml.ground import Ground
@@ -138,6 +139,7 @@ class Monitor:
                 path=PATH + METRICS,
                 handler=self._endpoint,
                 versions=MONITOR,
+                query=queries.METRICS,
                 does="requests of an endpoint, by Azure Monitor",
                 differs="at once, in a grain of your choice; one filter: deployment eq '<name>'",
             ),
@@ -146,6 +148,7 @@ class Monitor:
                 path=of_deployment,
                 handler=self._deployment,
                 versions=MONITOR,
+                query=queries.METRICS,
                 does="heartbeat of a deployment, by Azure Monitor",
                 differs="capacity and an invented processor load",
             ),
@@ -189,8 +192,6 @@ class Monitor:
 
     def _question(self, call: Call, known: tuple[str, ...]) -> Question:
         query = call.request.query
-        allowed = {"api-version", "timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"}
-        known_only(query, frozenset(allowed), "The question for metrics")
         interval = query.get("interval", "PT1M")
         step = self._step(interval)
         first, last = _span(query.get("timespan", ""))

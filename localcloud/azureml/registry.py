@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from localcloud.azureml import component
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import REGISTRY, Call, Route
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Json, Refused, Response, answer
 from localcloud.azureml.worlds import PLACES, BaseModel, Place
 
@@ -53,15 +54,28 @@ class Registry:
                 versions=None,
                 does="where a registry is",
             ),
-            Route(method="GET", path=_REGISTRY + "/models", handler=self._model_names, versions=REGISTRY, does="the base models' names"),
             Route(
-                method="GET", path=_REGISTRY + "/components", handler=self._component_names, versions=REGISTRY, does="the components' names"
+                method="GET",
+                path=_REGISTRY + "/models",
+                handler=self._model_names,
+                versions=REGISTRY,
+                query=queries.MODELS,
+                does="the base models' names",
+            ),
+            Route(
+                method="GET",
+                path=_REGISTRY + "/components",
+                handler=self._component_names,
+                versions=REGISTRY,
+                query=queries.COMPONENTS,
+                does="the components' names",
             ),
             Route(
                 method="GET",
                 path=_REGISTRY + "/models/{name}/versions",
                 handler=self._models,
                 versions=REGISTRY,
+                query=queries.MODEL_VERSIONS,
                 does="versions of a base model",
             ),
             Route(method="GET", path=_REGISTRY + "/models/{name}" + version, handler=self._model, versions=REGISTRY, does="one base model"),
@@ -70,6 +84,7 @@ class Registry:
                 path=_REGISTRY + "/components/{name}/versions",
                 handler=self._components,
                 versions=REGISTRY,
+                query=queries.COMPONENT_VERSIONS,
                 does="versions of the component",
             ),
             Route(

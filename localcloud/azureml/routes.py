@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Refused, Request, Response
 
 # Every version of machinelearningservices in bicep-types-az since managed online endpoints have today's shape (2022-02-01-preview).
@@ -53,7 +54,7 @@ class Route:
     locked: bool = True  # False: the handler waits for others, and locks what it needs itself
     does: str = ""  # what a person uses it for; "": the path says it
     differs: str = ""  # what Azure does otherwise, as far as is known
-    query: frozenset[str] | None = None  # names that may stand in the query beside api-version; None: the handler decides
+    query: frozenset[str] | None = None  # names that may stand in the query beside api-version; None: none where there is a version
     pattern: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,6 +87,7 @@ class Table:
             match = route.pattern.fullmatch(request.path) if route.method == request.method else None
             if match:
                 _check_version(route, request)
+                _check_query(route, request)
                 return route, Call(request=request, names=match.groupdict())
         raise Refused(
             501,
@@ -93,6 +95,12 @@ class Table:
             f"The local cloud does not know {request.method} {request.path}. "
             "Use an operation that it has, or add this one to localcloud/azureml.",
         )
+
+
+def _check_query(route: Route, request: Request) -> None:
+    """An address without an api-version is not Azure Resource Manager's: there the handler decides, unless the route says more."""
+    if route.query is not None or route.versions is not None:
+        queries.check(request.query, route.query or queries.NONE, request.path)
 
 
 def _check_version(route: Route, request: Request) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Refused, Request, Response, answer
 
 if TYPE_CHECKING:
@@ -34,7 +35,16 @@ class Tokens:
         self._key = key
 
     def routes(self) -> list[Route]:
-        return [Route(method="GET", path="/msi/token", handler=self._managed_identity, versions=IDENTITY_VERSIONS, signed=False)]
+        return [
+            Route(
+                method="GET",
+                path="/msi/token",
+                handler=self._managed_identity,
+                versions=IDENTITY_VERSIONS,
+                signed=False,
+                query=queries.IDENTITY,
+            )
+        ]
 
     def issue(self, audience: str) -> tuple[str, int]:
         """Return a token for `audience` and the second at which it ends."""

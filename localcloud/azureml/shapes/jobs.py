@@ -89,8 +89,12 @@ class Input(Fields, frozen=True, kw_only=True):
     path_on_compute: str | None = None
     description: str | None = None
 
+    @property
+    def kind(self) -> words.Kind:
+        return self.job_input_type.today
+
     def __post_init__(self) -> None:
-        literal = self.job_input_type.today is words.Kind.LITERAL
+        literal = self.kind is words.Kind.LITERAL
         if literal and (self.value is None or self.uri is not None or self.mode is not None or self.path_on_compute is not None):
             raise ValueError("is a literal and needs a value, and neither uri nor mode nor pathOnCompute")
         if not literal and (self.uri is None or self.value is not None):

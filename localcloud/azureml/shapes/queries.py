@@ -8,6 +8,7 @@ the older names: assetName, scheduled, scheduleId, stage). `api-version` is alwa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from localcloud.azureml.wire import Refused
 
@@ -27,13 +28,26 @@ DEPLOYMENT_SKUS = frozenset({"count", "$skip"})
 COMPUTES = frozenset({"$skip"})
 COMPUTE_DELETE = frozenset({"underlyingResourceAction"})
 RUN_CHILDREN = frozenset({"$continuationToken", "$top", "$filter"})
-METRICS = frozenset({
-    "timespan", "interval", "metricnames", "aggregation", "top", "orderby", "$filter", "resultType", "metricnamespace",
-    "AutoAdjustTimegrain", "ValidateDimensions", "rollupby",
-})  # fmt: skip
+IDENTITY = frozenset({"resource", "client_id", "object_id", "principal_id", "mi_res_id", "msi_res_id"})
+METRICS = frozenset({"timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"})
 MLFLOW_RUN = frozenset({"run_id", "run_uuid"})
 MLFLOW_HISTORY = frozenset({"run_id", "run_uuid", "metric_key", "page_token", "max_results"})
 MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
+
+
+_NOTHING = frozenset({""})
+# What would change an answer here: name -> the values (in lower case) for which the answer is right all the same.
+PLAYED_OF_JOBS = dict.fromkeys(("$skip", "properties", "assetName", "scheduleId"), _NOTHING) | {
+    "jobType": frozenset({"", "pipeline"}),
+    "scheduled": frozenset({"", "false"}),
+}
+PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("$skip", "version", "description", "offset", "properties", "feed", "stage"), _NOTHING) | {
+    "$orderBy": frozenset({"", "createdtime desc"})
+}
+PLAYED_OF_ENDPOINTS = dict.fromkeys(("$skip", "properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
+PLAYED_OF_DEPLOYMENTS = dict.fromkeys(("$skip", "$orderBy"), _NOTHING)
+PLAYED_OF_DATASTORES = dict.fromkeys(("$skip", "names", "searchText", "orderBy"), _NOTHING)
+PLAYED_OF_PAGES = {"$skip": _NOTHING}
 
 
 def check(query: Mapping[str, str], allowed: frozenset[str], path: str) -> None:
@@ -43,6 +57,19 @@ def check(query: Mapping[str, str], allowed: frozenset[str], path: str) -> None:
         known = f"known there are {', '.join(sorted(allowed))}" if allowed else "it has none but api-version"
         message = f"The query of {path} has no parameter {', '.join(unknown)}; {known}."
         raise Refused(400, "InvalidQueryParameter", message, target=unknown[0])
+
+
+def whole(items: list[Any], query: Mapping[str, str], name: str, path: str) -> list[Any]:
+    """Return all items if a page holds as many; a list in several pages is not played (501), no number is refused (400)."""
+    size = query.get(name)
+    if size is None:
+        return items
+    if not size.isdecimal() or int(size) < 1:
+        raise Refused(400, "InvalidQueryParameter", f"The query of {path} asks {name}={size}; write a whole number from 1.", target=name)
+    if int(size) < len(items):
+        message = f"The query of {path} asks {name}={size} of {len(items)}; the local cloud answers lists in one page."
+        raise Refused(501, "NotImplementedByLocalCloud", message, target=name)
+    return items
 
 
 def only(query: Mapping[str, str], played: Mapping[str, frozenset[str]], path: str) -> None:

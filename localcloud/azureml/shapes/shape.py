@@ -7,7 +7,7 @@ not required: Azure's swagger marks those fields nullable. Read-only fields that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -69,6 +69,13 @@ class Shape(Generic[T]):
         if fault.path == "location" and fault.sentence.endswith(faults.REQUIRED):
             return Refused(400, "LocationRequired", "The location property is required for this definition.", target="location")
         return Refused(400, self.code, f"{self.what}: {fault.sentence}.", target=fault.path or None)
+
+
+def unplayed(fields: Mapping[str, object]) -> None:
+    """Refuse (501) a field that Azure takes and the local cloud does not play: path -> its value, of which null and empty ask nothing."""
+    for path, value in fields.items():
+        if value:
+            raise Refused(501, "NotImplementedByLocalCloud", f"The local cloud does not play {path}; leave it out.", target=path)
 
 
 def _elsewhere(path: str, played: str, chosen: Elsewhere) -> Refused:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from localcloud.azureml.shapes import common, words
 from localcloud.azureml.shapes.shape import Fields, Shape
+from localcloud.azureml.shapes.versions import Limit
+
+_OLD = tuple(Limit(path=path, until="2022-02-01") for path in ("kind", "location", "properties"))
 
 
 class Nothing(Fields, frozen=True, kw_only=True):
@@ -52,12 +55,20 @@ class SkuPatch(Fields, frozen=True, kw_only=True):
     capacity: int | None = None
 
 
-class EndpointPatch(Fields, frozen=True, kw_only=True):
+class OldPatch(Fields, frozen=True, kw_only=True):
+    """What an update of 2022-02-01-preview may name as well, and nothing comes of it."""
+
+    kind: str | None = None
+    location: str | None = None
+    properties: dict[str, Any] | None = None
+
+
+class EndpointPatch(OldPatch, frozen=True, kw_only=True):
     tags: common.Texts | None = None
     identity: IdentityPatch | None = None
 
 
-class DeploymentPatch(Fields, frozen=True, kw_only=True):
+class DeploymentPatch(OldPatch, frozen=True, kw_only=True):
     tags: common.Texts | None = None
     sku: SkuPatch | None = None
 
@@ -72,12 +83,16 @@ class RunSearch(Fields, frozen=True, kw_only=True, rename=None):
     order_by: list[str] | None = None
     page_token: str | None = None
 
+    @property
+    def only_deleted(self) -> bool:
+        return self.run_view_type is words.RunView.DELETED
+
 
 NOTHING = Shape(of=Nothing, what="This request")
 REGENERATE_KEYS = Shape(of=RegenerateKeys, what="A request for new keys", code="BadRequest")
 LOGS = Shape(of=Logs, what="A request for logs", code="BadRequest")
 SECRET_EXPIRY = Shape(of=SecretExpiry, what="A request for secrets")
 QUOTAS = Shape(of=Quotas, what="An update of quotas", code="BadRequest")
-ENDPOINT_PATCH = Shape(of=EndpointPatch, what="An update of an endpoint", code="BadRequest")
-DEPLOYMENT_PATCH = Shape(of=DeploymentPatch, what="An update of a deployment", code="BadRequest")
+ENDPOINT_PATCH = Shape(of=EndpointPatch, what="An update of an endpoint", code="BadRequest", limits=_OLD)
+DEPLOYMENT_PATCH = Shape(of=DeploymentPatch, what="An update of a deployment", code="BadRequest", limits=_OLD)
 RUN_SEARCH = Shape(of=RunSearch, what="A search for runs", code="INVALID_PARAMETER_VALUE")

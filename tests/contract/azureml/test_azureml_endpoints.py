@@ -77,7 +77,7 @@ def test_a_deployment_gets_the_defaults_that_azure_fills_in(world: Any) -> None:
     [
         ({"instanceType": "Standard_NC6s_v3"}, "Standard_NC6s_v3"),
         ({"model": "azureml:bot:v9"}, "azureml:bot:v9"),
-        ({"colour": "blue"}, "no field colour"),
+        ({"colour": "blue"}, "no field properties.colour"),
     ],
 )
 def test_a_deployment_that_cannot_work_is_refused_at_once(world: Any, kit: Any, change: Any, words: Any) -> None:

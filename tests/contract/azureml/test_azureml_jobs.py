@@ -80,7 +80,7 @@ def test_the_trainer_gets_every_literal_input_with_the_defaults_of_the_component
         ({"apply_lora": "yes"}, "one of true, false"),
         ({"train_file_path": "rows.jsonl"}, "must be a uri_file"),
         ({"train_file_path": {"uri": "azureml://x", "job_input_type": "mltable"}}, "of type uri_file"),
-        ({"train_file_path": {"job_input_type": "uri_file"}}, "train_file_path has no value"),
+        ({"train_file_path": {"job_input_type": "uri_file"}}, "train_file_path is a uri_file and needs a uri"),
         ({"mlflow_model_path": {"uri": "azureml://nowhere", "job_input_type": "mlflow_model"}}, "azureml://nowhere"),
         ({"compute_finetune": "big-cluster"}, "big-cluster"),
     ],
