@@ -286,7 +286,7 @@ def _check(name: str, body: Json, version: str) -> shapes.Properties:
     asked = shapes.ENDPOINT.read(body, version=version, name=name).properties
     unplayed({"properties.keys": asked.keys, "properties.compute": asked.compute})
     if asked.auth_mode is words.AuthMode.AML_TOKEN:
-        message = "The local cloud plays the authMode Key and AADToken, and this is AMLToken."
+        message = "The local cloud plays Key and AADToken as properties.authMode, and this is AMLToken."
         raise Refused(501, "NotImplementedByLocalCloud", message, target="properties.authMode")
     return asked
 

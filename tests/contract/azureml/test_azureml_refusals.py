@@ -97,3 +97,75 @@ def test_a_question_that_breaks_the_emulator_is_a_500_that_names_it(world: Any, 
 
     assert answered.status == 500
     assert "models/bot/versions" in kit.error(answered)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "target"),
+    [
+        ("jobs?listviewtype=All", 400, "listviewtype"),
+        ("jobs?jobType=Command", 501, "jobType"),
+        ("models/bot/versions?$orderBy=name", 501, "$orderBy"),
+        ("models/bot?$top=1", 400, "$top"),
+        ("onlineEndpoints?computeType=Kubernetes", 501, "computeType"),
+        ("datastores?count=1", 501, "count"),
+        ("datastores?count=many", 400, "count"),
+        ("computes?name=gpu-cluster", 400, "name"),
+    ],
+)
+def test_a_query_that_azure_does_not_have_or_only_azure_answers_is_refused_by_name(
+    world: Any, kit: Any, path: str, status: int, target: str
+) -> None:
+    answered = world.ask("GET", path)
+
+    assert answered.status == status
+    assert kit.error(answered)["target"] == target
+    assert target in kit.error(answered)["message"]
+
+
+def test_the_default_datastore_is_found_as_the_sdk_looks_for_it(world: Any) -> None:
+    found = world.get("datastores?isDefault=true")["value"]
+
+    assert [one["name"] for one in found] == ["workspaceblobstore"]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "change"),
+    [
+        ("jobs/ft-a1", "properties.schedule", {"scheduleType": "Cron", "expression": "0 0 * * *"}),
+        ("jobs/ft-a1", "properties.notificationSetting.emails", None),
+        ("jobs/ft-a1", "properties.settings.on_init", None),
+        ("models/bot/versions/1", "properties.autoDeleteSetting", {"condition": "CreatedGreaterThan", "value": "1"}),
+        ("onlineEndpoints/bot-1", "properties.keys", {"primaryKey": "k"}),
+        ("onlineEndpoints/bot-1", "properties.authMode", "AMLToken"),
+    ],
+)
+def test_a_field_that_only_azure_plays_is_a_501_that_names_it(world: Any, kit: Any, path: str, field: str, change: Any) -> None:
+    body = {"jobs": kit.job(), "models": kit.model("ft-a1"), "onlineEndpoints": kit.endpoint()}[path.split("/", maxsplit=1)[0]]
+    _, name, *inner = field.split(".")
+    body["properties"][name] = change if not inner else {inner[0]: ["a@b"] if inner[0] == "emails" else "init"}
+    version = "2022-02-01-preview" if name == "schedule" else "2024-01-01-preview"
+    if name == "schedule":
+        body["properties"]["outputs"]["trained_model"]["jobOutputType"] = "MLFlowModel"
+    answered = world.ask("PUT", path, body, version=version)
+
+    assert answered.status == 501
+    assert kit.error(answered)["target"] == field
+    assert field in kit.error(answered)["message"]
+
+
+@pytest.mark.parametrize("action", ["jobs/ft-a1/cancel", "onlineEndpoints/bot-1/listKeys", "datastores/workspaceblobstore/listSecrets"])
+def test_a_post_with_a_field_that_it_does_not_have_is_refused(world: Any, kit: Any, action: str) -> None:
+    world.submit()
+    world.endpoint()
+    answered = world.ask("POST", action, {"because": "x"})
+
+    assert (answered.status, kit.error(answered)["target"]) == (400, "because")
+
+
+def test_a_pipeline_of_the_first_preview_spells_its_outputs_in_its_own_way(world: Any, kit: Any) -> None:
+    world.upload(path="ft-old")
+    body = kit.job(path="ft-old")
+    body["properties"]["outputs"]["trained_model"]["jobOutputType"] = "MLFlowModel"
+
+    assert world.ask("PUT", "jobs/ft-old", body, version="2022-02-01-preview").status == 201
+    assert world.ask("PUT", "jobs/ft-new", body, version="2024-01-01-preview").status == 400
