@@ -14,12 +14,18 @@ import uuid
 
 
 class Chance:
-    """Ids, secrets and fractions. `seed` None: unforeseeable."""
+    """Ids, secrets and fractions. `seed` None: unforeseeable. `part` keeps those who draw from one seed apart from each other."""
 
-    def __init__(self, seed: int | None = None) -> None:
-        self.seed = seed
-        self._source = random.SystemRandom() if seed is None else random.Random(seed)
+    def __init__(self, seed: int | None = None, part: str = "") -> None:
+        self.seed, self.part = seed, part
+        self._source = random.SystemRandom() if seed is None else random.Random(f"{seed} {part}" if part else seed)
         self._lock = threading.Lock()
+
+    def begin(self, start: int) -> None:
+        """Draw from here on what belongs to the start of that number, from 1 on: the second must not draw the ids of the first again."""
+        if self.seed is not None and start > 1:
+            with self._lock:
+                self._source = random.Random(f"{self.seed} {self.part} {start}")
 
     def guid(self) -> str:
         """Return a version 4 GUID."""

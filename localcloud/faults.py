@@ -41,6 +41,7 @@ class Kind:
     match: tuple[str, ...]  # what `match` may name
     parameters: Mapping[str, Any] = field(default_factory=dict)  # name -> what it is when the plan does not say
     times: int = 1  # when the plan does not say; 0: always
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # parameter -> what it may be, where not everything makes sense
     does: str = ""
 
 
@@ -71,7 +72,13 @@ KINDS: Mapping[str, Kind] = {
     ),
     "job_canceled": Kind(where="job", match=("name",), does="it ends Canceled as soon as it runs, as if somebody had asked for it"),
     "job_not_responding": Kind(where="job", match=("name",), does="it ends NotResponding as soon as it runs"),
-    "job_stuck": Kind(where="job", match=("name",), parameters={"status": "Queued"}, does="it never leaves `status` by itself"),
+    "job_stuck": Kind(
+        where="job",
+        match=("name",),
+        parameters={"status": "Queued"},
+        choices={"status": ("NotStarted", "Starting", "Preparing", "Queued", "Running", "Finalizing")},
+        does="it never leaves `status` by itself; a cancel ends it",
+    ),
     "job_nan_losses": Kind(where="job", match=("name",), does="its losses are NaN, and NaN is not logged: metrics without any loss"),
     "deployment_refused": Kind(
         where="deployment", match=_DEPLOYMENT, parameters={"message": QUOTA}, does="the PUT is answered 400, for quota"
@@ -122,7 +129,8 @@ KINDS: Mapping[str, Kind] = {
         match=("name",),
         times=0,
         parameters={"place": "nowhere"},
-        does="the sizes that it may run on stand in `place`: tags, system_metadata or nowhere",
+        choices={"place": ("tags", "properties", "system_metadata", "nowhere")},
+        does="the sizes that it may run on stand in `place`",
     ),
     "scoring_empty": Kind(where="scoring", match=_DEPLOYMENT, does="200 with {}: what the model server says when it failed"),
     "scoring_failed": Kind(where="scoring", match=_DEPLOYMENT, does="424 with the model's own status 500"),
@@ -237,6 +245,13 @@ class Faults:
         return True
 
 
+def worded(text: str, **about: str) -> str:
+    """Return a message of a fault with each {name} of `about` filled in; other braces stay as they are."""
+    for name, value in about.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
 def _fits(text: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(text.lower(), pattern.lower())
 
@@ -264,6 +279,8 @@ def _checked(entry: Any) -> dict[str, Any]:
     given = {key: value for key, value in entry.items() if key in kind.parameters}
     for key, value in given.items():
         _check_parameter(name, key, value, kind.parameters[key])
+        if value not in kind.choices.get(key, (value,)):
+            raise WrongFault(f"{key} of the fault {name} is {value!r}; it is one of {', '.join(kind.choices[key])}.")
     return {"kind": name, "match": match, "skip": skip, "times": times, "chance": float(chance), "given": given}
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.azureml import events, processes
@@ -31,6 +32,7 @@ from localcloud.azureml.mlflow import Mlflow
 from localcloud.azureml.models import Models
 from localcloud.azureml.monitor import Meter, Monitor
 from localcloud.azureml.operations import Operations
+from localcloud.azureml.origin import Origin
 from localcloud.azureml.records import Deployment
 from localcloud.azureml.registry import Registry
 from localcloud.azureml.routes import Route, Table
@@ -42,7 +44,8 @@ from localcloud.azureml.traffic import Traffic
 from localcloud.azureml.wire import Refused, Request, Response
 from localcloud.azureml.workspace import Workspace
 from localcloud.chance import Chance
-from localcloud.faults import Fault, Faults
+from localcloud.clocks import ManualClock
+from localcloud.faults import KINDS, Fault, Faults
 from localcloud.switches import Switches
 from localcloud.web import Ending
 
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from localcloud.azureml.site import Site
 
 TICK_SECONDS = 0.05  # how often conditions are looked at; nothing is decided by it
+ROUNDS_MAX = 10_000  # of changes that follow one another at one moment; far beyond what any plan brings about
 OWN = "/_localcloud/"  # what Azure does not have: neither counted, nor recorded, nor spoiled
 BEFORE = ("throttled", "error_before", "connection_reset")
 AFTER = ("error_after", "lost_reply", "slow_reply")
@@ -104,7 +108,10 @@ class Cloud:
         self._hits = threading.local()
         self._stopping = threading.Event()
         self._ticker: threading.Thread | None = None
+        self._travelling = threading.Lock()
         self._plan_faults()
+        self.origin = Origin(options.store, site.clock)
+        options.chance.begin(self.origin.starts)
         self.ground = Ground(
             site=site,
             store=options.store,
@@ -115,13 +122,14 @@ class Cloud:
         )
         self.tokens = Tokens(site, token_key)
         self.table = Table(route for room in self._rooms(storage) for route in room.routes())
+        options.store.commit()
 
     def _rooms(self, storage: Storage) -> list[Room]:
         ground, site, options = self.ground, self.site, self._options
         self.announcer = Announcer(ground, options.publish)
         self.operations, self.meter = Operations(ground), Meter(ground, options.metric_grain_seconds)
         registry, datastores = Registry(ground), Datastores(site, storage)
-        self.computes = Computes(ground, self.operations, options.nodes_max)
+        self.computes = Computes(ground, self.operations, options.nodes_max, is_first_start=self.origin.is_first)
         self.jobs = Jobs(
             ground,
             registry=registry,
@@ -158,18 +166,13 @@ class Cloud:
             jobs=self.jobs,
             models=self.models,
             endpoints=self.endpoints,
-            movable={
-                "jobs": self.jobs,
-                "endpoints": self.endpoints,
-                "deployments": self.deployments,
-                "computes": self.computes,
-            },
+            movable={"jobs": self.jobs, "endpoints": self.endpoints, "deployments": self.deployments, "computes": self.computes},
             meter=self.meter,
             announcer=self.announcer,
             traffic=self.traffic,
             delivered=self._options.delivered,
             requests=lambda: self.requests,
-            settle=self.settle,
+            move_clock=self.move_clock,
             reset=self.reset,
         )
 
@@ -177,12 +180,12 @@ class Cloud:
 
     def handle(self, request: Request) -> Response:
         """Answer one request."""
-        if request.path.startswith(OWN):
-            return self._tried(request)
+        if request.path.lower().startswith(OWN):
+            return _without_body(request, self._tried(request))
         kinds: list[str] = []
         self._hits.kinds = kinds
         try:
-            response = self._spoiled(request)
+            response = _without_body(request, self._spoiled(request))
         finally:
             self._hits.kinds = None
         self.traffic.exchange(request, response, kinds)
@@ -242,9 +245,9 @@ class Cloud:
         return refused.response(location=self.site.location, at=sites.stamp(self.site.clock()))
 
     def _hit(self, fault: Fault, about: Mapping[str, str]) -> None:
-        """A fault hit: it is shown with the exchange that it hit, else on a line of its own."""
+        """A fault hit: it is shown with the exchange that it hit or that planned it, else on a line of its own."""
         kinds = getattr(self._hits, "kinds", None)
-        if kinds is not None:
+        if kinds is not None and KINDS[fault.kind].where != "event":
             kinds.append(fault.kind)
         else:
             self.traffic.fault(fault, about)
@@ -265,26 +268,50 @@ class Cloud:
     def settle(self, wait_seconds: float) -> bool:
         """Advance until nothing changes any more; wait so many real seconds for children. Say whether all is quiet."""
         last = time.monotonic() + wait_seconds
-        while True:
-            before = self._fingerprint()
+        for _ in range(ROUNDS_MAX):
+            before, _busy = self._seen()
             self.advance()
-            if self._fingerprint() != before:
-                continue
-            if not (self.jobs.busy or self.deployments.busy):
-                return True
-            if time.monotonic() >= last:
-                return False
-            time.sleep(TICK_SECONDS / 5)
+            after, busy = self._seen()
+            while after == before and busy and time.monotonic() < last:
+                time.sleep(TICK_SECONDS / 5)
+                after, busy = self._seen()
+            if after == before:
+                return not busy
+        return False
+
+    def move_clock(self, by: timedelta, wait_seconds: float) -> bool:
+        """
+        Move the clock, which must be a manual one, and let everything that is due on the way happen at its time.
+
+        Children are waited for wherever they are met, so many real seconds in all. Say whether all is quiet in the end.
+        """
+        clock = self.site.clock
+        assert isinstance(clock, ManualClock), "only a manual clock can be moved"
+        last = time.monotonic() + wait_seconds
+        with self._travelling:
+            end = clock() + by
+            for _ in range(ROUNDS_MAX):
+                quiet = self.settle(max(0.0, last - time.monotonic()))
+                now = clock()
+                if now >= end:
+                    return quiet
+                clock.move(min((due for due in self._dues() if now < due < end), default=end) - now)
+                with self.lock:
+                    self.origin.keep()
+            clock.move(end - clock())
+            return self.settle(0.0)
 
     def reset(self) -> None:
-        """Forget every resource, event, number and fault; what was planned at the start is planned again."""
+        """Forget every resource, event and number; dials, switches and faults are again those of the start."""
         with self.lock:
+            self._options.store.clear()  # first: after a kill in here, folders without a record do no harm
             self.jobs.clear()
             self.deployments.clear()
-            self._options.store.clear()
             for room in (self.models.all, self.endpoints.all, self.operations.all, self.meter, self.announcer, self.computes):
                 room.clear()
+            self.origin.keep()
             self._options.store.commit()
+            self.ground.dials, self.ground.switches = Dials(self._options.dials), self._options.switches
             self.faults.clear()
             self._plan_faults()
         for neighbour in self._options.neighbours:
@@ -316,12 +343,19 @@ class Cloud:
         self.announcer.flush()
         self._options.store.commit()
 
-    def _fingerprint(self) -> object:
+    def _seen(self) -> tuple[object, bool]:
+        """Return all that `advance` goes by, to be compared, and whether something is still at work that no clock moves."""
         with self.lock:
+            outside = [*self.jobs.outside(), *self.deployments.outside()]
             jobs = [(job.name, job.status, [step.status for step in job.steps]) for job in self.jobs.all.values()]
             endpoints = [(one.name, one.state) for one in self.endpoints.all.values()]
             computes = [(one.name, one.state) for one in self.computes.all.values()]
-            return jobs, endpoints, computes, [(one.key, one.state) for one in self.deployments.all.values()]
+            deployments = [(one.key, one.state, one.starts) for one in self.deployments.all.values()]
+            return (jobs, endpoints, computes, deployments, outside), any(busy for _, busy in outside)
+
+    def _dues(self) -> list[datetime]:
+        with self.lock:
+            return [due for room in (self.jobs, self.endpoints, self.deployments, self.computes) for due in room.dues()]
 
     def _tick(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
@@ -329,3 +363,8 @@ class Cloud:
                 self.advance()
             except Exception:
                 LOG.exception("The clock of the local cloud failed once; it goes on.")
+
+
+def _without_body(request: Request, response: Response) -> Response:
+    """Return the answer as HTTP carries it: to HEAD, and with 204 and 304, without a body."""
+    return replace(response, body=b"") if response.body and (request.method == "HEAD" or response.status in {204, 304}) else response

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from localcloud.chance import Chance
 from localcloud.clocks import ManualClock, system
 
 if TYPE_CHECKING:
+    import socket
+
     from localcloud.azureml.cloud import Options
 
 # Azurite's account and key are public and the same everywhere (Azurite's README).
@@ -66,112 +68,152 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C. 0: stopped on request, 2: an option that means nothing, 4: the port is taken."""
-    from localcloud import certificates, web
-    from localcloud.azureml import environment, server, tokens
-    from localcloud.azureml.cloud import Cloud
-    from localcloud.azureml.datastores import BlobStorage
-    from localcloud.azureml.site import Site
-    from localcloud.eventgrid import blobs as eventgrid_blobs
-    from localcloud.eventgrid import service
-    from localcloud.faults import Faults
+    from localcloud import folders, web
+    from localcloud.azureml.store import WrongStore
 
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
-    world = _world(args.world)
+    try:
+        chosen = _chosen(args)
+        held = web.hold(args.port, "Azure ML")
+        with folders.hold(chosen.data / "azureml", "Azure ML"):
+            return _serve(args, chosen, held)
+    except (ValueError, WrongStore) as error:
+        LOG.error("%s", error)
+        return WRONG_OPTION_EXIT
+    except (web.PortTaken, folders.FolderTaken) as error:
+        LOG.error("%s", error)
+        return web.PORT_BUSY_EXIT
+
+
+def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> int:
+    """Build everything on the port and folder that are ours now, and serve."""
+    from localcloud import certificates
+    from localcloud.azureml import environment, server, tokens
+    from localcloud.azureml.cloud import Cloud
+    from localcloud.azureml.datastores import BlobStorage
+    from localcloud.azureml.site import Site
+    from localcloud.azureml.store import FILE, Memory, SqliteStore
+    from localcloud.eventgrid import blobs as eventgrid_blobs
+    from localcloud.eventgrid import service
+
+    data, options = chosen.data, chosen.options
     if args.env:
         args.env.unlink(missing_ok=True)  # of an earlier start: its appearance says that this one is ready
-    data = args.data.resolve()
     files = certificates.ensure(data)
     clock = ManualClock() if args.clock == "manual" else system
-    faults, chance = Faults(Chance(args.seed)), Chance(args.seed)
-    topics, subscriptions = _topics_and_subscriptions(args)
+    chance = Chance(args.seed, part="events")
     post = service.Service(
         data / "events",
         storage=args.storage,
         container=DATASETS,
         clock=clock,
-        chance=Chance(args.seed),
-        faults=faults,
+        chance=chance,
+        faults=options.faults,
         pace=args.pace,
         blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
-        topics=topics,
+        topics=chosen.topics,
     )
-    try:
-        options = replace(
-            _options(args, data, chance),
-            faults=faults,
-            publish=post.publish,
-            delivered=post.stats,
-            neighbours=(post,),
-            rooms=(post.room, post.hand),
-        )
-        held = web.hold(args.port, "Azure ML")
-    except (ValueError, OSError) as error:
-        LOG.error("%s", error)
-        return WRONG_OPTION_EXIT
-    except web.PortTaken as error:
-        LOG.error("%s", error)
-        return web.PORT_BUSY_EXIT
+    store = Memory() if args.forget else SqliteStore(data / "azureml" / FILE)
+    rooms = (post.room, post.hand)
+    options = replace(options, store=store, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=rooms)
     base = f"https://localhost:{held.getsockname()[1]}"
-    site = _with_datastores(Site(folder=data / "azureml", base=base, clock=clock, world=world), args.datastore)
-    cloud = Cloud(site, BlobStorage(args.storage), tokens.signing_key(data), options)
+    site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world)
+    site = replace(site, datastores={**site.datastores, **chosen.datastores})
+    key = tokens.signing_key(data, None if args.seed is None else Chance(args.seed, part="tokens"))
+    cloud = Cloud(site, BlobStorage(args.storage), key, options)
+    chance.begin(cloud.origin.starts)
     listener = server.listen(held, cloud, certificate=files.certificate, key=files.key)
 
     def ready() -> None:
-        if args.events:
-            post.start(subscriptions)
         if args.env:
             environment.write(args.env, site, files.bundle)
         LOG.info("Azure ML of the local cloud answers at %s, process %s", base, os.getpid())
 
+    if args.events:
+        post.start(chosen.subscriptions)  # before anything moves: what nobody takes over is lost
     server.serve(cloud, listener, ready=ready, stopped=post.stop, ticking=args.clock == "system")
     LOG.info("Azure ML of the local cloud has stopped; no child process is left.")
     return 0
 
 
-def _options(args: argparse.Namespace, data: Path, chance: Chance) -> Options:
-    """Return what the command line chose; raise ValueError with a sentence where it means nothing."""
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What the arguments mean."""
+
+    data: Path
+    world: Any
+    datastores: dict[str, str]  # name -> container, beside those that are always there
+    topics: dict[str, Any]
+    subscriptions: list[Any]
+    options: Options
+
+
+def _chosen(args: argparse.Namespace) -> _Chosen:
+    """Read the arguments and the files that they name; raise ValueError with a sentence for the first that means nothing."""
+    from localcloud import eventgrid
+    from localcloud.azureml import worlds
+    from localcloud.eventgrid.topics import WrongTopic
+
+    try:
+        topics, subscriptions = _topics_and_subscriptions(args)
+        return _Chosen(
+            data=args.data.resolve(),
+            world=worlds.load(args.world),
+            datastores=_datastores(args.datastore),
+            topics=topics,
+            subscriptions=subscriptions,
+            options=_options(args),
+        )
+    except (worlds.WrongWorld, eventgrid.WrongSubscription, WrongTopic) as error:
+        raise ValueError(str(error)) from None
+
+
+def _options(args: argparse.Namespace) -> Options:
     from localcloud import switches
     from localcloud.azureml import dials, processes
     from localcloud.azureml.cloud import Options
-    from localcloud.azureml.store import FILE, Memory, SqliteStore
     from localcloud.azureml.traffic import Traffic
     from localcloud.faults import Faults
 
-    plan = json.loads(args.faults.read_text(encoding="utf-8")) if args.faults else None
-    if plan is not None:
-        Faults().add(plan)
+    try:
+        traffic = Traffic(args.traffic)
+    except OSError as error:
+        raise ValueError(f"The traffic cannot be written to {args.traffic} ({error.strerror}); choose another file.") from None
     return Options(
         trainer=tuple(shlex.split(args.trainer)) if args.trainer else processes.TRAINER,
         nodes_max=args.nodes,
         metric_grain_seconds=args.metric_grain,
         switches=switches.chosen(args.switch),
         dials=dials.read(args.dial),
-        plan=plan,
-        chance=chance,
-        store=Memory() if args.forget else SqliteStore(data / "azureml" / FILE),
-        traffic=Traffic(args.traffic),
+        plan=_plan(args.faults) if args.faults else None,
+        faults=Faults(Chance(args.seed, part="faults")),
+        chance=Chance(args.seed),
+        traffic=traffic,
     )
 
 
-def _world(given: str) -> Any:
-    from localcloud.azureml import worlds
+def _plan(path: Path) -> Any:
+    """Return the plan in the file, checked."""
+    from localcloud.faults import Faults
 
     try:
-        return worlds.load(given)
-    except worlds.WrongWorld as error:
-        raise SystemExit(str(error)) from None
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        Faults().add(plan)
+    except OSError as error:
+        raise ValueError(f"The plan of faults {path} cannot be read ({error.strerror}); check --faults.") from None
+    except ValueError as error:
+        raise ValueError(f"The plan of faults in {path} means nothing: {error}") from None
+    return plan
 
 
-def _with_datastores(site: Any, given: list[str]) -> Any:
-    stores = dict(site.datastores)
-    for text in given:
-        name, equals, container = text.partition("=")
-        if not name or not equals or not container:
-            raise SystemExit(f"--datastore {text} is not NAME=CONTAINER; write, for example, prepared_files=prepared.")
-        stores[name] = container
-    return replace(site, datastores=stores)
+def _datastores(given: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for text, (name, _, container) in zip(given, pairs, strict=True):
+        if not name or not container:
+            raise ValueError(f"--datastore {text} is not NAME=CONTAINER; write, for example, prepared_files=prepared.")
+    return {name: container for name, _, container in pairs}
 
 
 def _topics_and_subscriptions(args: argparse.Namespace) -> tuple[dict[str, Any], list[Any]]:
@@ -179,13 +221,10 @@ def _topics_and_subscriptions(args: argparse.Namespace) -> tuple[dict[str, Any],
     from localcloud import eventgrid
     from localcloud.eventgrid import topics
 
-    try:
-        made = topics.named(args.topic)
-        if not args.events:
-            return made, []
-        path: Path | None = args.subscriptions
-        found = eventgrid.read(path) if path else eventgrid.parse_all(eventgrid.default_subscriptions(container=DATASETS))
-        topics.check(made, found)
-    except (eventgrid.WrongSubscription, topics.WrongTopic) as error:
-        raise SystemExit(str(error)) from None
-    return made, found
+    made = topics.named(args.topic)
+    if not args.events:
+        return made, []
+    path: Path | None = args.subscriptions
+    found = eventgrid.read(path) if path else eventgrid.parse_all(eventgrid.default_subscriptions(container=DATASETS))
+    topics.check(made, found)
+    return made, list(found)

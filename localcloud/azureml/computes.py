@@ -5,10 +5,12 @@ Clusters of this workspace: one GPU cluster is there from the start, others are 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
+from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.records import Cluster
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import computes as shapes
@@ -35,13 +37,13 @@ CHANGING = frozenset({"Creating", "Updating", "Deleting"})
 class Computes:
     """All clusters, and the sizes of the region."""
 
-    def __init__(self, ground: Ground, operations: Operations, nodes_max: int = 1) -> None:
+    def __init__(self, ground: Ground, operations: Operations, nodes_max: int = 1, *, is_first_start: bool = True) -> None:
         self.ground = ground
         self.site = ground.site
         self.all = Shelf(ground.store, "compute", Cluster)
         self._operations = operations
         self._nodes_max = nodes_max
-        if not len(self.all):
+        if is_first_start and not len(self.all):
             self._make_first()
 
     def _make_first(self) -> None:
@@ -104,8 +106,18 @@ class Computes:
     def permit(self, name: str) -> None:
         """Let the cluster make its next move now: the hand of the dial `by-hand`."""
         cluster = self._find(name)
-        cluster.due = self.ground.now()
+        cluster.due = LONG_AGO
         self.all.save(name, cluster)
+
+    def check_moves(self, name: str) -> None:
+        """Refuse a move by hand of a cluster that is not being changed."""
+        cluster = self._find(name)
+        if cluster.state not in CHANGING:
+            raise Refused(409, "Conflict", f"The compute {name} is {cluster.state} and waits for no move.")
+
+    def dues(self) -> list[datetime]:
+        """Return from when on clusters may move, as far as a clock decides it."""
+        return [one.due for one in self.all.values() if one.due is not None and one.state in CHANGING]
 
     def turned(self) -> None:
         """The dial has another position: what is under way moves by it."""

@@ -4,7 +4,8 @@ The addresses that Azure does not have: what this cloud holds, what time it is, 
     GET  /_localcloud/state     jobs, models, endpoints, events, counters, dials, switches
     POST /_localcloud/state     {"dials": {"jobs": 30}, "switches": {"reply_shape": "list"}, "move": {"jobs": ["ft-1"]}}
     GET  /_localcloud/clock     {"now": ..., "manual": true}
-    POST /_localcloud/clock     {"advance_seconds": 60, "wait_seconds": 5}; the clock must be manual
+    POST /_localcloud/clock     {"advance_seconds": 60, "wait_seconds": 5}: everything that is due on the way happens at its time; children
+                                are waited for, so many real seconds in all; "quiet" says whether they have ended. Manual clocks only
     GET  /_localcloud/faults    the plan and what became of it
     POST /_localcloud/faults    {"faults": [...]} adds to the plan, {"clear": true} empties it
     GET  /_localcloud/reset     how often it was reset
@@ -47,6 +48,7 @@ WAIT_SECONDS_MAX = 600.0
 class Movable(Protocol):
     """A room whose dial may be `by-hand`."""
 
+    def check_moves(self, name: str) -> None: ...
     def permit(self, name: str) -> None: ...
     def turned(self) -> None: ...
 
@@ -67,7 +69,7 @@ class Control:
         traffic: Traffic,
         delivered: Stats,
         requests: Callable[[], Mapping[str, int]],
-        settle: Callable[[float], bool],
+        move_clock: Callable[[timedelta, float], bool],
         reset: Callable[[], None],
     ) -> None:
         self.ground = ground
@@ -80,7 +82,7 @@ class Control:
         self._traffic = traffic
         self._delivered = delivered
         self._requests = requests
-        self._settle = settle
+        self._move_clock = move_clock
         self._reset = reset
         self._resets = 0
 
@@ -131,8 +133,7 @@ class Control:
     def _change(self, call: Call) -> Response:
         body = call.request.json()
         known_only(body, frozenset({"dials", "switches", "move"}), "A change of the state")
-        moves = mapping(body, "move", "A change of the state")
-        known_only(moves, frozenset(self._movable), "A move by hand")
+        moving = self._checked_moves(mapping(body, "move", "A change of the state"))
         try:
             chosen = switches.changed(self.ground.switches, mapping(body, "switches", "A change of the state"))
             self.ground.dials.turn(mapping(body, "dials", "A change of the state"))
@@ -141,24 +142,33 @@ class Control:
         self.ground.switches = chosen
         for kind in mapping(body, "dials", "A change of the state"):
             self._movable[kind].turned()
-        for kind, names in moves.items():
-            for name in names if isinstance(names, list) else [names]:
-                self._movable[kind].permit(str(name))
+        for kind, name in moving:
+            self._movable[kind].permit(name)
         return self._state(call)
+
+    def _checked_moves(self, moves: Json) -> list[tuple[str, str]]:
+        """Return kinds and names; refuse the first that cannot move, before anything is changed."""
+        known_only(moves, frozenset(self._movable), "A move by hand")
+        moving = []
+        for kind, names in moves.items():
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise Refused(400, "UserError", f"A move by hand: {kind} must be a list of names, and is {names!r}.")
+            moving += [(kind, name) for name in names]
+        for kind, name in moving:
+            self._movable[kind].check_moves(name)
+        return moving
 
     def _clock(self, call: Call) -> Response:  # noqa: ARG002
         return answer({"now": sites.stamp(self.ground.now()), "manual": isinstance(self.ground.site.clock, ManualClock)})
 
     def _advance(self, call: Call) -> Response:
-        """Move the clock, then let everything happen that is due; without the lock, because children are waited for."""
+        """Move the clock and let everything happen on the way; without the lock, because children are waited for."""
         body = call.request.json()
         known_only(body, frozenset({"advance_seconds", "wait_seconds"}), "A move of the clock")
         by, wait = _seconds(body, "advance_seconds", ADVANCE_SECONDS_MAX), _seconds(body, "wait_seconds", WAIT_SECONDS_MAX)
-        clock = self.ground.site.clock
-        if not isinstance(clock, ManualClock):
+        if not isinstance(self.ground.site.clock, ManualClock):
             raise Refused(409, "Conflict", "The clock of this cloud is the laptop's and cannot be moved; start it with --clock manual.")
-        clock.move(timedelta(seconds=by))
-        quiet = self._settle(wait)
+        quiet = self._move_clock(timedelta(seconds=by), wait)
         return answer({"now": sites.stamp(self.ground.now()), "manual": True, "quiet": quiet})
 
     def _plan(self, call: Call) -> Response:  # noqa: ARG002

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import queries, small
 from localcloud.azureml.storage_door import StorageDoor
@@ -96,7 +97,7 @@ class Datastores:
     def __init__(self, site: Site, storage: Storage) -> None:
         self.site = site
         self.storage = storage
-        self.created = site.clock()
+        self.created = sites.CREATED
         self._door = storage.door() if isinstance(storage, BlobStorage) else None
 
     def routes(self) -> list[Route]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localcloud import faults
 from localcloud.azureml import lifecycle
+from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.endpoints import CHANGING, NAME, PATH
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import Deployment, Endpoint, Model
@@ -37,6 +40,7 @@ INSTANCES_MAX = 50  # per deployment (the same page)
 RESTARTS_MAX = 5  # a guess: after that the container is left down
 _PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "period": "PT10S", "initialDelay": "PT10S"}
 _REQUESTS = {"maxQueueWait": "PT0S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
+READY = "ready.json"  # appears in the folder when the child listens
 LOG_LINES = 500  # when the question names no number
 FAULTS = ("deployment_failed", "deployment_failed_silently")
 _ONE = PATH + "/deployments/{deployment}"
@@ -164,9 +168,13 @@ class Deployments:
         """The same model keeps its container; another one gets a new one (Azure serves the old model until then)."""
         if old.state == "Succeeded" and old.model == fresh.model and old.key in self._children:
             fresh.folder, fresh.starts = old.folder, old.starts
-        elif old.key in self._children:
-            child = self._children.pop(old.key)
-            self._ports.pop(old.key, None)
+        else:
+            self._drop_child(old)
+
+    def _drop_child(self, deployment: Deployment) -> None:
+        self._ports.pop(deployment.key, None)
+        child = self._children.pop(deployment.key, None)
+        if child is not None:
             child.kill()
             self._replaced.append(child)
 
@@ -174,7 +182,8 @@ class Deployments:
         refusal = self.ground.plan(("deployment_refused",), endpoint=endpoint.name, deployment=name)
         if refusal is None:
             return
-        message = refusal.given["message"].format(instance_type=asked.get("instanceType"), subscription=self.site.subscription)
+        about = {"instance_type": str(asked.get("instanceType")), "subscription": self.site.subscription}
+        message = faults.worded(refusal.given["message"], **about)
         raise Refused(400, "BadRequest", f"(InferencingClientCreateDeploymentFailed) {message}")
 
     def _check_moment(self, endpoint: Endpoint, name: str, old: Deployment | None) -> None:
@@ -203,7 +212,10 @@ class Deployments:
         if "sku" in body:
             deployment.capacity = _capacity(body)
         deployment.operation = self._operations.begin("odidp", "Updating", call.request.query["api-version"], name=deployment.name)
+        if deployment.state == "Failed":
+            self._drop_child(deployment)  # its container has ended; the change gets a new one
         deployment.state, deployment.due = "Updating", self.ground.dials.due("deployments", self.ground.now())
+        deployment.planned = self.ground.plan(FAULTS, endpoint=deployment.endpoint, deployment=deployment.name)
         self.all.save(deployment.key, deployment)
         self._announcer.resource_accepted(self.arm_id(deployment))
         return answer(self._body(deployment), 202, self._operations.headers(deployment.operation, self.arm_id(deployment)))
@@ -271,11 +283,21 @@ class Deployments:
 
     def permit(self, key: str) -> None:
         """Let the deployment make its next move now: the hand of the dial `by-hand`. `key` is <endpoint>/<deployment>."""
+        deployment = self.all[key]
+        deployment.due = LONG_AGO
+        self.all.save(key, deployment)
+
+    def check_moves(self, key: str) -> None:
+        """Refuse a move by hand of a deployment that is not there or not being changed."""
         deployment = self.all.get(key)
         if deployment is None:
             raise Refused(404, "ResourceNotFound", f"There is no deployment {key}; write <endpoint>/<deployment>.")
-        deployment.due = self.ground.now()
-        self.all.save(key, deployment)
+        if deployment.state not in CHANGING:
+            raise Refused(409, "Conflict", f"The deployment {key} is {deployment.state} and waits for no move.")
+
+    def dues(self) -> list[datetime]:
+        """Return from when on deployments may move, as far as a clock decides it."""
+        return [one.due for one in self.all.values() if one.due is not None and one.state in CHANGING]
 
     def turned(self) -> None:
         """The dial has another position: what is under way moves by it."""
@@ -300,11 +322,14 @@ class Deployments:
         self._children.clear()
         self._ports.clear()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a child is on its way to be ready or to be gone."""
-        changing = [one for one in self.all.values() if one.state in CHANGING or (one.state == "Succeeded" and one.key not in self._ports)]
-        return any(one.key in self._children and self._children[one.key].running for one in changing)
+    def outside(self) -> list[tuple[str, bool]]:
+        """Return the children, and whether each is on its way to be ready or to be gone: what no clock moves."""
+        return [(f"{key} container", self._on_its_way(self.all.get(key), child)) for key, child in self._children.items()]
+
+    def _on_its_way(self, deployment: Deployment | None, child: Child) -> bool:
+        if deployment is None or not child.running:
+            return False
+        return deployment.state == "Deleting" or not (self._folder(deployment) / READY).exists()
 
     def _folder(self, deployment: Deployment) -> Path:
         return self.site.folder / "deployments" / deployment.folder
@@ -358,14 +383,14 @@ class Deployments:
         folder.mkdir(parents=True)
         model = self._models.folder(self._models.all[deployment.model])
         shape = self.ground.switches.reply_shape
-        serve = ["serve", "--model", str(model), "--port", "0", "--ready", str(folder / "ready.json"), "--reply", shape]
+        serve = ["serve", "--model", str(model), "--port", "0", "--ready", str(folder / READY), "--reply", shape]
         if self.site.world.any_last_role:
             serve += ["--last-role", "any"]
         self._children[deployment.key] = Child([*self._trainer, *serve], folder)
 
     def _read_port(self, deployment: Deployment) -> bool:
         """Say whether the child listens."""
-        ready = self._folder(deployment) / "ready.json"
+        ready = self._folder(deployment) / READY
         if deployment.key not in self._ports and ready.exists():
             self._ports[deployment.key] = int(json.loads(ready.read_text())["port"])
         return deployment.key in self._ports
@@ -390,6 +415,8 @@ class Deployments:
         self._operations.fail(deployment.operation, code, message)
         if self.ground.switches.failed_deployment == "counted":
             self._meter.began(self.arm_id(deployment), deployment.capacity, self.ground.now())
+        else:
+            self._meter.ended(self.arm_id(deployment), self.ground.now())
         if deployment.planned is None or deployment.planned.kind != "deployment_failed_silently":
             self._announcer.resource_written(self.arm_id(deployment), good=False)
 

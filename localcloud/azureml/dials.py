@@ -8,11 +8,12 @@ A record carries `due`: the moment from which its next move may happen, None whi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 KINDS = ("jobs", "endpoints", "deployments", "computes")
 AT_ONCE, BY_HAND = "at-once", "by-hand"
 Dial = str | float  # AT_ONCE, BY_HAND or seconds
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # at once is now by any clock, also by one that was set back
 
 
 class WrongDial(ValueError):
@@ -36,7 +37,7 @@ class Dials:
         position = self.positions[kind]
         if position == BY_HAND:
             return None
-        return now if position == AT_ONCE else now + timedelta(seconds=float(position))
+        return LONG_AGO if position == AT_ONCE else now + timedelta(seconds=float(position))
 
 
 def read(given: Iterable[str]) -> dict[str, Dial]:

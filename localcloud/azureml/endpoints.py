@@ -7,11 +7,13 @@ A change is accepted at once and done a moment later; until then the endpoint is
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from localcloud import faults
 from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
+from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Deployment, Endpoint
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -118,13 +120,24 @@ class Endpoints:
     def permit(self, name: str) -> None:
         """Let the endpoint make its next move now: the hand of the dial `by-hand`."""
         endpoint = self.find(name)
-        endpoint.due = self.ground.now()
+        endpoint.due = LONG_AGO
         self.all.save(name, endpoint)
+
+    def check_moves(self, name: str) -> None:
+        """Refuse a move by hand of an endpoint that is not being changed."""
+        endpoint = self.find(name)
+        if endpoint.state not in CHANGING:
+            raise Refused(409, "Conflict", f"The endpoint {name} is {endpoint.state} and waits for no move.")
+
+    def dues(self) -> list[datetime]:
+        """Return from when on endpoints may move, as far as a clock decides it."""
+        return [one.due for one in self.all.values() if one.due is not None and one.state in CHANGING]
 
     def turned(self) -> None:
         """The dial has another position: what is under way moves by it."""
         for endpoint in self.all.values():
-            if endpoint.state in CHANGING:
+            locked = endpoint.planned is not None and endpoint.planned.kind == "endpoint_locked"
+            if endpoint.state in CHANGING and not locked:
                 endpoint.due = self.ground.dials.due("endpoints", self.ground.now())
                 self.all.save(endpoint.name, endpoint)
 
@@ -189,7 +202,7 @@ class Endpoints:
     def _check_room(self, name: str) -> None:
         refusal = self.ground.plan(REFUSALS, name=name)
         if refusal is not None:
-            raise Refused(400, "BadRequest", refusal.given["message"].format(name=name, subscription=self.site.subscription))
+            raise Refused(400, "BadRequest", faults.worded(refusal.given["message"], name=name, subscription=self.site.subscription))
         if len(self.all) >= ENDPOINTS_MAX:
             used = f"Current usage/limit: {len(self.all)}/{ENDPOINTS_MAX}."
             raise Refused(400, "BadRequest", f"Endpoint Quota reached for subscription {self.site.subscription}. {used}")
@@ -217,6 +230,7 @@ class Endpoints:
             version = call.request.query["api-version"]
             endpoint.operation = self._operations.begin("oeidp", "Deleting", version, name=endpoint.name)
             endpoint.due = self.ground.dials.due("endpoints", self.ground.now())
+            endpoint.planned = None  # what was planned for an earlier change ends with it
             self._move(endpoint, "Deleting")
             for deployment in self.deployments_of(endpoint.name).values():
                 self.delete_deployment(deployment, version)

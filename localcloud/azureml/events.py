@@ -8,8 +8,7 @@ Where Azure's sources disagree, `switches` choose.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ Publish = Callable[[str, Json], None]
 TOPIC, RESOURCES = "azureml", "resources"  # the names under which subscriptions ask for them
 PREFIX = "Microsoft.MachineLearningServices."
 BAD = frozenset({"Failed", "Canceled"})
+LOG = logging.getLogger(__name__)
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -42,32 +42,41 @@ def silence(topic: str, event: Json) -> None:
 
 
 class Announcer:
-    """Shapes events, keeps them until they are published, and counts them."""
+    """Shapes events, keeps them until they are published, and counts them. Whoever calls holds the cloud's lock."""
 
     def __init__(self, ground: Ground, publish: Publish) -> None:
         self.ground = ground
         self._publish = publish
         self._outbox = Shelf(ground.store, "outbox", Told)
-        self._lock = threading.Lock()
-        self._by_type: Counter[str] = Counter()
+        self._counts = Shelf(ground.store, "published", int)  # type of an event -> how many
+        self._failing = False
 
     @property
     def by_type(self) -> dict[str, int]:
-        with self._lock:
-            return dict(self._by_type)
+        return dict(self._counts.all)
 
     def flush(self) -> None:
-        """Publish what is in the outbox, oldest first. To be called when the changes that it tells are durable."""
+        """
+        Publish what is in the outbox, oldest first. To be called when the changes that it tells are durable.
+
+        What cannot be published now stays, and what was asked is answered all the same: an event is no part of it.
+        """
         for key, told in list(self._outbox.all.items()):
-            with self._lock:
-                self._by_type[str(told.event["eventType"])] += 1
-            self._publish(told.topic, told.event)
+            try:
+                self._publish(told.topic, told.event)
+            except Exception:
+                if not self._failing:
+                    LOG.exception("Events cannot be published; they are kept, and tried again with every change.")
+                self._failing = True
+                return
+            self._failing = False
+            kind = str(told.event["eventType"])
+            self._counts.save(kind, self._counts.all.get(kind, 0) + 1)
             self._outbox.remove(key)
 
     def clear(self) -> None:
         self._outbox.clear()
-        with self._lock:
-            self._by_type.clear()
+        self._counts.clear()
 
     def run_changed(self, run: Json, experiment: tuple[str, str], at: datetime) -> None:
         """Tell that a run has a new status; a completed one is told a second time, as RunCompleted."""

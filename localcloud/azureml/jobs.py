@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localcloud.azureml import component, job_inputs, lifecycle, splits
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
+from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import JOB_ENDS, Job, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")  # the rest may be changed by another PUT
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
 FETCHERS = 2  # jobs whose inputs are read at the same time
+FETCH_SECONDS_MAX = 10.0  # a guess: a reset does not wait longer for storage that hangs
 FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
 _EXISTS = (
     "A job with this name already exists. If you are trying to create a new job, use a different name. If you are trying to update an "
@@ -216,8 +219,18 @@ class Jobs:
     def permit(self, name: str) -> None:
         """Let the job make its next move now: the hand of the dial `by-hand`."""
         job = self.find(name)
-        job.due = self.ground.now()
+        job.due = LONG_AGO
         self.all.save(name, job)
+
+    def check_moves(self, name: str) -> None:
+        """Refuse a move by hand of a job that has ended."""
+        job = self.find(name)
+        if job.over:
+            raise Refused(409, "Conflict", f"The job {name} is {job.status} and moves no more.")
+
+    def dues(self) -> list[datetime]:
+        """Return from when on jobs may move, as far as a clock decides it."""
+        return [job.due for job in self.all.values() if job.due is not None and not job.over]
 
     def turned(self) -> None:
         """The dial has another position: what is under way moves by it."""
@@ -227,8 +240,10 @@ class Jobs:
                 self.all.save(job.name, job)
 
     def clear(self) -> None:
-        """Forget every job, with its child and its folder."""
+        """Forget every job, with its child, its fetch and its folder."""
         self._end_children()
+        fetches = [fetch for fetch in self._files.values() if not fetch.cancel()]
+        wait(fetches, timeout=FETCH_SECONDS_MAX)  # or it would write into the folder of the next job of that name
         for job in self.all.values():
             shutil.rmtree(self.folder(job), ignore_errors=True)
         self._files.clear()
@@ -239,10 +254,10 @@ class Jobs:
         self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._end_children()
 
-    @property
-    def busy(self) -> bool:
-        """Whether something outside this cloud's clock, a child or a fetch, is still at work."""
-        return any(child.running for child in self._children.values()) or any(not one.done() for one in self._files.values())
+    def outside(self) -> list[tuple[str, bool]]:
+        """Return the children and fetches, and whether each is still at work: what no clock moves."""
+        trainers = [(f"{name} trainer", child.running) for name, child in self._children.items()]
+        return trainers + [(f"{name} inputs", not fetch.done()) for name, fetch in self._files.items()]
 
     def _end_children(self) -> None:
         for child in self._children.values():
@@ -434,6 +449,7 @@ class Jobs:
             job.started = now
         if job.over:
             job.ended = now
+            self._files.pop(job.name, None)  # canceled while they were read
             for operation in job.cancels:
                 self._operations.succeed(operation)
         self._tell_root(job)

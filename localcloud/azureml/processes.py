@@ -2,7 +2,7 @@
 One child process for one job or deployment: started, watched, read, killed. Whoever starts it learns why it ended.
 
 A child dies with us: killed on stop, and by the kernel (Linux) when the thread that started it dies, whatever killed us.
-So children are started by the one thread that drives the clock, which lives as long as the process.
+So all children are started by one thread, which lives as long as the process: the thread that a request came in on does not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # `python -m localcloud.…` works from here
@@ -35,13 +37,18 @@ class Child:
         self.err = folder / "std_err.txt"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            self._process = subprocess.Popen(
-                [*_GUARD, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=environment,
-                cwd=folder,
+            self._process = (
+                _starter()
+                .submit(
+                    subprocess.Popen,
+                    [*_GUARD, *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    env=environment,
+                    cwd=folder,
+                )
+                .result()
             )
 
     @property
@@ -81,6 +88,12 @@ class Child:
         code = self.exit_code
         how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"ended with {code}"
         return "SystemError", f"The process {how}. Last lines of its log:\n{self.log_tail() or '(none)'}"
+
+
+@cache
+def _starter() -> ThreadPoolExecutor:
+    """Return the one thread that starts children."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="localcloud-children")
 
 
 def _tail(path: Path, lines: int) -> list[str]:

@@ -72,7 +72,7 @@ def _compile(path: str) -> re.Pattern[str]:
             out.append(f"(?P<{piece[1:-1]}>[^/]+)")
         else:
             out.append(re.escape(piece))
-    return re.compile("".join(out), re.IGNORECASE)
+    return re.compile("".join(out), re.IGNORECASE | re.ASCII)  # ASCII: a long s or a Kelvin sign is no other case of s and k
 
 
 class Table:

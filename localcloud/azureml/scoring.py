@@ -69,10 +69,11 @@ class Scoring:
             deployment = self._choose(endpoint, call.request.headers.get(DEPLOYMENT_HEADER))
             port, timeout = self._deployments.port(deployment), _seconds(str(deployment.properties["requestSettings"]["requestTimeout"]))
             mirror = self._mirror(endpoint)
+            for counted in filter(None, (deployment, mirror)):
+                self._meter.count(endpoint.name, counted.name)
             self.ground.store.commit()
         if mirror is not None:
             threading.Thread(target=self._copy, args=(call.request.body, mirror, timeout), name="mirror", daemon=True).start()
-        self._meter.count(endpoint.name, deployment.name)
         about = {"endpoint": endpoint.name, "deployment": deployment.name}
         fault = self.ground.faults.take_any(FAULTS, **about)
         if fault is not None:
@@ -92,7 +93,6 @@ class Scoring:
         return None
 
     def _copy(self, body: bytes, deployment: Deployment, timeout: float) -> None:
-        self._meter.count(deployment.endpoint, deployment.name)
         port = self._deployments.port(deployment)
         if port is not None:
             with contextlib.suppress(Refused):  # whatever the mirror says, nobody hears it

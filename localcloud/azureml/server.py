@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from localcloud import web
-from localcloud.azureml.wire import Request
+from localcloud.azureml.wire import request_of
 
 if TYPE_CHECKING:
     from localcloud.azureml.cloud import Cloud
@@ -30,16 +29,7 @@ def handler(cloud: Cloud) -> web.Handler:
     """Return what turns a request of HTTP into one of the cloud, and its answer back."""
 
     def answer(asked: web.Asked) -> web.Answered:
-        parts = urlsplit(asked.target)
-        request = Request(
-            method=asked.method,
-            path=unquote(parts.path),
-            query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-            headers=asked.headers,
-            body=asked.body,
-            target=asked.target,
-        )
-        answered = cloud.handle(request)
+        answered = cloud.handle(request_of(asked.method, asked.target, asked.headers, asked.body))
         if answered.after_seconds:
             time.sleep(answered.after_seconds)
         return web.Answered(status=answered.status, body=answered.body, headers=answered.headers, ending=answered.ending)

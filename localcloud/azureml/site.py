@@ -19,6 +19,7 @@ PRINCIPAL = "44444444-4444-4444-4444-444444444444"  # the one identity that ever
 WORKSPACE_GUID = "55555555-5555-5555-5555-555555555555"
 REGISTRY_SUBSCRIPTION = "22222222-2222-2222-2222-222222222222"
 PROVIDER = "Microsoft.MachineLearningServices"
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)  # of workspace and datastores: they were there before the first start of this cloud
 
 
 def _now() -> datetime:

@@ -3,7 +3,8 @@ What this cloud holds outlives its process: one SQLite file, written before an a
 
 A shelf is a dict of records of one kind. Who changes a record calls `save`; `commit` makes all that was saved since the last one
 durable at once, so that a kill between two writes of one request leaves neither. Records are msgspec structs: fields are only ever
-added, with a default, so an older file can be read. Without a file the same shelves live in memory.
+added, with a default, so an older file can be read. Without a file the same shelves live in memory. A file that is no store, or
+that a newer version wrote, is refused and left as it is.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ import msgspec
 
 T = TypeVar("T")
 FILE = "cloud.sqlite"
+VERSION = 1  # of the table; 0 is a file that is being made
+_COLUMNS = ["place", "kind", "key", "body"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
   place INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL, UNIQUE (kind, key)
 )
 """
+
+
+class WrongStore(Exception):
+    """The file cannot be this cloud's store; the text says which, why, and what to do."""
 
 
 class Store(Protocol):
@@ -53,17 +60,44 @@ class SqliteStore:
     """One file. Survives a killed process; a machine that loses power may lose the last moments (synchronous=NORMAL)."""
 
     def __init__(self, path: Path) -> None:
+        """Open or make the file; raise WrongStore for one that is something else."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.Lock()
         self._dirty = False
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level="IMMEDIATE")
-        path.chmod(0o600)  # keys of endpoints are in it
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.execute(_SCHEMA)
-        self._connection.commit()
+        try:
+            self._check()
+            path.chmod(0o600)  # keys of endpoints are in it
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(_SCHEMA)
+            self._connection.execute(f"PRAGMA user_version={VERSION}")
+            self._connection.commit()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise self._wrong(f"cannot be read as SQLite ({error})") from None
+        except WrongStore:
+            self._connection.close()
+            raise
+
+    def _check(self) -> None:
+        """Raise WrongStore for a database that somebody else, or a newer version of us, made."""
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            raise self._wrong(f"was written by a newer version of the local cloud (format {version}, known up to {VERSION})")
+        tables = [
+            row[0] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        ]
+        columns = [row[1] for row in self._connection.execute("PRAGMA table_info(records)")]
+        if tables and (tables != ["records"] or columns != _COLUMNS):
+            raise self._wrong(f"is a database of somebody else (tables: {', '.join(tables)})")
+
+    def _wrong(self, why: str) -> WrongStore:
+        return WrongStore(f"The file {self._path} {why}; move it away to begin anew, or choose another folder with --data.")
 
     def load(self, kind: str) -> Iterator[tuple[str, bytes]]:
+        """Return the records of a kind."""
         with self._lock:
             rows = self._connection.execute("SELECT key, body FROM records WHERE kind = ? ORDER BY place", (kind,)).fetchall()
         return ((str(key), bytes(body)) for key, body in rows)
@@ -100,7 +134,14 @@ class Shelf(Generic[T]):
 
     def __init__(self, store: Store, kind: str, of: type[T]) -> None:
         self._store, self._kind = store, kind
-        self.all: dict[str, T] = {key: msgspec.json.decode(body, type=of) for key, body in store.load(kind)}
+        self.all: dict[str, T] = {key: self._decoded(key, body, of) for key, body in store.load(kind)}
+
+    def _decoded(self, key: str, body: bytes, of: type[T]) -> T:
+        try:
+            return msgspec.json.decode(body, type=of)
+        except msgspec.MsgspecError as error:
+            message = f"The store's {self._kind} {key!r} cannot be read ({error}); move the file {FILE} away to begin anew."
+            raise WrongStore(message) from None
 
     def __getitem__(self, key: str) -> T:
         return self.all[key]

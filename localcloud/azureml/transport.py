@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
 from azure.core.credentials import AccessToken
 from requests.adapters import BaseAdapter
 from urllib3.exceptions import ProtocolError
 
-from localcloud.azureml.wire import Request, Response
+from localcloud.azureml.wire import Request, Response, request_of
 from localcloud.web import Ending
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ class Credential:
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         audience = scopes[0].removesuffix("/.default").rstrip("/")
-        token, _ends = self._cloud.tokens.issue(audience)
-        return AccessToken(token, int(time.time()) + 3600)  # the client's clock, which may not be the cloud's
+        return AccessToken(*self._cloud.tokens.issue(audience))
 
 
 class Adapter(BaseAdapter):
@@ -87,18 +85,12 @@ def session(cloud: Cloud) -> requests.Session:
 
 
 def _from_requests(request: requests.PreparedRequest) -> Request:
-    parts = urlsplit(str(request.url))
+    target = "/" + str(request.url).partition("#")[0].partition("://")[2].partition("/")[2]
     body = request.body or b""
     if not isinstance(body, str | bytes):
         raise TypeError("The in-process transport sends text or bytes; read the stream first.")
-    return Request(
-        method=str(request.method),
-        path=unquote(parts.path),
-        query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-        headers={name.lower(): _text(value) for name, value in request.headers.items()},
-        body=body.encode() if isinstance(body, str) else body,
-        target=parts.path + (f"?{parts.query}" if parts.query else ""),
-    )
+    headers = {name: _text(value) for name, value in request.headers.items()}
+    return request_of(str(request.method), target, headers, body.encode() if isinstance(body, str) else body)
 
 
 def _to_requests(request: requests.PreparedRequest, response: Response) -> requests.Response:

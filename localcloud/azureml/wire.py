@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 from localcloud.web import Ending
 
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request; header names are in lower case, the path is decoded and carries no query."""
+    """One request; the path is decoded and carries no query. Header names may come in any case and are kept in lower case."""
 
     method: str
     path: str
@@ -27,17 +28,37 @@ class Request:
     body: bytes = b""
     target: str = ""  # path and query as they came, still encoded; for whoever passes the request on
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
+
     def json(self) -> Json:
         """Return the body, which must be a JSON object; an empty body is an empty object."""
         if not self.body.strip():
             return {}
         try:
-            value = json.loads(self.body)
-        except ValueError:
+            value = json.loads(self.body, parse_constant=_no_number)
+        except (ValueError, RecursionError):
             raise Refused(400, "InvalidRequestContent", "The body is not JSON; send one JSON object.") from None
         if not isinstance(value, dict):
             raise Refused(400, "InvalidRequestContent", "The body is not a JSON object; send one JSON object.")
         return value
+
+
+def request_of(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
+    """
+    Return the request with this target: path and query as they stand in the request line. Every skin reads them here.
+
+    A name that the query has twice has both values, joined by a comma, as ASP.NET reads them: no single value is believed.
+    """
+    path, _, query = target.partition("?")
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        values[name] = f"{values[name]},{value}" if name in values else value
+    return Request(method=method, path=unquote(path), query=values, headers=headers, body=body, target=target)
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")  # Python would read NaN and Infinity, and write them into answers
 
 
 @dataclass(frozen=True, kw_only=True)

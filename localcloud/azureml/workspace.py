@@ -22,7 +22,7 @@ class Workspace:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.created = site.clock()
+        self.created = sites.CREATED
 
     def routes(self) -> list[Route]:
         return [

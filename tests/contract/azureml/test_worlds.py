@@ -172,10 +172,12 @@ def test_a_plan_may_move_the_lists_of_sizes(make_world: Callable[..., Any], plac
     assert [name for name, there in places.items() if there] == ([] if place == "nowhere" else [place])
 
 
-def test_a_plan_that_moves_the_lists_to_no_known_place_is_told(make_world: Callable[..., Any]) -> None:
-    world = planned(make_world, "base_model_allow_lists", place="labels")
+def test_a_plan_that_moves_the_lists_to_no_known_place_is_refused(world: Any, kit: Any) -> None:
+    plan = {"faults": [{"fault": "base_model_allow_lists", "place": "labels"}]}
+    refused = world.ask("POST", "/_localcloud/faults", plan, version=None)
 
-    assert "place 'labels'; it is tags" in get(world, "models/Phi-4/versions/8", status=400)["error"]["message"]
+    assert refused.status == 400
+    assert "'labels'; it is one of tags, properties, system_metadata, nowhere" in kit.error(refused)["message"]
 
 
 def test_an_archived_base_model_cannot_be_had_on_the_other_side_of_the_switch(make_world: Callable[..., Any], kit: Any) -> None:
