@@ -77,7 +77,6 @@ class Process:
 def main(descriptor: int) -> None:
     """Serve until the host is gone."""
     _die_with_the_host()
-    os.set_inheritable(descriptor, False)  # a process that the app starts must not keep the pair open
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=LOG_FORMAT)
     code = Process(wire.Channel(socket.socket(fileno=descriptor))).run()
     sys.stdout.flush()

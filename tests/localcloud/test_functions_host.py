@@ -100,6 +100,30 @@ def test_a_blob_that_is_gone_is_no_failure(start_host: Start, azurite: Azurite, 
     assert "could not be handled" not in host.log.read_text()
 
 
+def test_a_blob_arrives_as_the_type_that_the_function_names(start_host: Start, azurite: Azurite, tmp_path: Path) -> None:
+    """Goal: SDK types travel as a reference, others as content. Method: one blob, run by hand into a function of each type."""
+    types = ("blob.BlobClient", "blob.ContainerClient", "blob.StorageStreamDownloader", "func.InputStream", "bytes", "str")
+    trigger = '@app.blob_trigger(arg_name="it", path="datasets/{name}", connection="DATASETS", source=func.BlobSource.EVENT_GRID)'
+    reading = {
+        "blob.BlobClient": "it.download_blob().readall().decode()",
+        "blob.ContainerClient": "it.download_blob('one').readall().decode()",
+        "blob.StorageStreamDownloader": "it.readall().decode()",
+        "func.InputStream": "it.read().decode()",
+        "bytes": "it.decode()",
+        "str": "it if isinstance(it, str) else it.decode()",
+    }
+    source = "".join(f"{trigger}\ndef f{n}(it: {kind}) -> None: note([{n}, {reading[kind]}])\n" for n, kind in enumerate(types))
+    host = start_host(HEAD + source)
+    container = f"datasets-{uuid.uuid4().hex[:8]}"
+    BlobServiceClient.from_connection_string(azurite.connection_string).create_container(container).upload_blob("one", "zwölf".encode())
+
+    for number in range(len(types)):
+        assert host.ask(f"/admin/functions/f{number}", {"input": f"{container}/one"})[0] == 202
+
+    until(lambda: len(notes(tmp_path)) == len(types), "every function to run")
+    assert sorted(notes(tmp_path)) == [[number, "zwölf"] for number in range(len(types))]
+
+
 def test_event_grid_shakes_hands_and_notifies(start_host: Start, tmp_path: Path) -> None:
     host = start_host(HEAD + UPLOADS)
     hook = "/runtime/webhooks/EventGrid?functionName=told"

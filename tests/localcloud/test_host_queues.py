@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
-from azure.storage.queue import QueueClient
+from azure.storage.queue import QueueClient, QueueMessage
 
 from localcloud.azurite import Azurite
 from localcloud.functions import blobs, queues, settings
@@ -195,6 +195,20 @@ def test_a_blob_that_fails_too_often_leaves_a_message_that_names_it(azurite: Azu
             "ETag": '"0x1"',
         }.items()
     )
+
+
+def test_a_repeated_event_with_an_old_etag_runs_the_function_again(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: no receipts and no ETag check with source EventGrid. Method: two equal messages about a blob that changed since."""
+    monkeypatch.setenv("DATASETS", azurite.connection_string)
+    service = BlobServiceClient.from_connection_string(azurite.connection_string)
+    client = service.create_container(f"datasets-{uuid.uuid4().hex[:8]}").get_blob_client("one")
+    client.upload_blob(b"{}")
+    message = {"FunctionId": "Host.Functions.uploaded", "ContainerName": client.container_name, "BlobName": "one", "ETag": '"0xOLD"'}
+    received = queues.Received(message=QueueMessage(), body=json.dumps(message))
+    uploads = Uploads(Outcome())
+
+    assert [uploads.trigger.handle(received) for _ in range(2)] == [True, True]
+    assert uploads.ran == 2
 
 
 @pytest.mark.parametrize(
