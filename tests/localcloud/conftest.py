@@ -33,6 +33,16 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 @pytest.fixture
 def start_host(azurite: Azurite, tmp_path: Path) -> Iterator[Callable[..., RunningHost]]:
     """Start a host on a sample app: start_host(source, "--option", lease=600, NAME="value", ...)."""
+    yield from _hosts(azurite, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_shared_host(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningHost]]:
+    """The same, for a host that all tests of a module ask and none harms."""
+    yield from _hosts(azurite, tmp_path_factory.mktemp("shared"))
+
+
+def _hosts(azurite: Azurite, tmp_path: Path) -> Iterator[Callable[..., RunningHost]]:
     started: list[RunningHost] = []
 
     def start(source: str, *options: str, lease: int = 600, host_json: dict[str, Any] | None = None, **values: str) -> RunningHost:
