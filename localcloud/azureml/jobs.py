@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.operations import Operations
     from localcloud.azureml.registry import Registry
+    from localcloud.azureml.sizes import Size
 
 IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")  # the rest may be changed by another PUT
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
@@ -338,7 +339,7 @@ class Jobs:
             size = self.site.world.size(literals["instance_type_finetune"])
             if size is None or size.gpus == 0:
                 return f"SKUNotSupported: {literals['instance_type_finetune']} has no GPU or is retired; set instance_type_finetune."
-            return None
+            return _too_many_gpus(job, size)
         cluster, nodes = self._clusters.all.get(name), int(literals["num_nodes_finetune"])
         if cluster is None:
             return f"The compute {name} is no longer there."
@@ -346,7 +347,7 @@ class Jobs:
             return f"The job wants {nodes} nodes and {name} has at most {cluster.nodes_max}."
         if cluster.size.gpus == 0:
             return f"SKUNotSupported: {name} is of {cluster.size.name}, which has no GPU; fine-tuning needs one."
-        return None
+        return _too_many_gpus(job, cluster.size)
 
     def _nodes_max(self, cluster: str) -> int:
         """Return how many nodes the cluster may have; 0: it is gone."""
@@ -465,6 +466,14 @@ class Jobs:
     def _tell_root(self, job: Job) -> None:
         self.all.save(job.name, job)
         self._announcer.run_changed(self.root_run(job), (self.experiment_id(job), job.experiment), self.ground.now())
+
+
+def _too_many_gpus(job: Job, size: Size) -> str | None:
+    """Return why the training's processes, one a GPU, find no device each; None: they do. The words are ours, the failure is torch's."""
+    wanted = int(job.order.literals["number_of_gpu_to_use_finetuning"])
+    if wanted <= size.gpus:
+        return None
+    return f"The job wants {wanted} GPUs of each node and {size.name} has {size.gpus}; set number_of_gpu_to_use_finetuning."
 
 
 def _listed(properties: Json, wanted: str | None, archived: str) -> bool:

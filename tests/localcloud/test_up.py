@@ -309,9 +309,23 @@ def test_a_wrong_option_of_up_starts_nothing(tmp_path: Path, words: list[str], s
 
 @pytest.mark.light
 def test_what_belongs_to_the_emulators_world_is_handed_on_as_it_is() -> None:
-    words = ["--nodes", "2", "--pace=0.5", "--datastore", "a=b", "--func", "--datastore=c=d", "--set", "X=--nodes", "--trainer", "a b"]
+    words = [
+        "--world",
+        "seed",
+        "--nodes",
+        "2",
+        "--pace=0.5",
+        "--datastore",
+        "a=b",
+        "--func",
+        "--datastore=c=d",
+        "--set",
+        "X=--nodes",
+        "--trainer",
+        "a b",
+    ]
 
-    assert up.handed_on(words) == ["--nodes", "2", "--datastore", "a=b", "--datastore=c=d", "--trainer", "a b"]
+    assert up.handed_on(words) == ["--world", "seed", "--nodes", "2", "--datastore", "a=b", "--datastore=c=d", "--trainer", "a b"]
 
 
 @pytest.mark.light

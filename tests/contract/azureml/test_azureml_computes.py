@@ -133,3 +133,11 @@ def test_a_job_whose_cluster_was_deleted_fails_for_that(world: Any) -> None:
     details = world.get(f"/history/v1.0{world.cloud.site.workspace_id}/runs/ft-a1/details")
 
     assert "big-cluster is no longer there" in details["error"]["error"]["message"]
+
+
+def test_a_job_that_wants_more_gpus_than_its_nodes_have_fails_for_that(world: Any) -> None:
+    world.submit(number_of_gpu_to_use_finetuning=2)
+    world.until(lambda: world.status("ft-a1") == "Failed")
+    details = world.get(f"/history/v1.0{world.cloud.site.workspace_id}/runs/ft-a1/details")
+
+    assert "wants 2 GPUs of each node and Standard_NC24ads_A100_v4 has 1" in details["error"]["error"]["message"]
