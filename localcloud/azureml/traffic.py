@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from localcloud.azureml.shapes.secrets import masked
 from localcloud.azureml.wire import Json, Request, Response
 from localcloud.faults import Fault
 from localcloud.web import Ending
@@ -46,7 +47,7 @@ class Traffic:
             "method": request.method,
             "path": request.path,
             "api_version": request.query.get("api-version"),
-            "request": _parsed(request.body) if shown else None,
+            "request": masked(_parsed(request.body)) if shown else None,
             "status": response.status,
             "response": _parsed(response.body) if shown else None,
         }

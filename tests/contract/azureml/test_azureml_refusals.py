@@ -169,3 +169,21 @@ def test_a_pipeline_of_the_first_preview_spells_its_outputs_in_its_own_way(world
 
     assert world.ask("PUT", "jobs/ft-old", body, version="2022-02-01-preview").status == 201
     assert world.ask("PUT", "jobs/ft-new", body, version="2024-01-01-preview").status == 400
+
+
+def test_the_signature_in_the_address_of_an_operation_is_no_unknown_query(world: Any) -> None:
+    """Azure's own addresses carry one, and a client that was recorded against Azure sends it back."""
+    signed = "/subscriptions/s/providers/Microsoft.MachineLearningServices/locations/eastus2/mfeOperationsStatus/oeidp:1:2?t=1&c=x&s=y&h=z"
+
+    assert world.ask("GET", signed).status == 404
+
+
+def test_no_secret_of_a_body_is_in_the_record_of_the_traffic(world: Any, kit: Any) -> None:
+    world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint(keys={"primaryKey": "a-secret", "secondaryKey": "a-secret"}))
+    account = {"adminUserName": "me", "adminUserPassword": "a-secret"}
+    cluster = {"computeType": "AmlCompute", "properties": {"vmSize": "S", "userAccountCredentials": account}}
+    world.ask("PUT", "computes/other", {"location": "eastus2", "properties": cluster})
+    record = json.dumps(json.loads(world.ask("GET", "/_localcloud/traffic", version=None).body))
+
+    assert "a-secret" not in record
+    assert '"adminUserName": "me"' in record
