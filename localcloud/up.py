@@ -36,7 +36,7 @@ from localcloud.web import PORT_BUSY_EXIT
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("azurite", "azureml", "functions")  # in the order of starting
-CONTAINERS = ("datasets", "prepared", "ledger", "azureml-blobstore")
+CONTAINERS = ("datasets", "prepared", "ledger", "azureml-blobstore", subscriptions.DEAD_LETTERS)
 QUEUES = ("turns",)
 STORAGE_SETTINGS = ("AzureWebJobsStorage", "DATASETS")  # always aimed at Azurite
 ANNOUNCE_SETTING = "ANNOUNCE_TOPIC_ENDPOINT"  # set where the settings file does not say otherwise

@@ -40,9 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--storage", default=AZURITE, help="connection string of the storage account (default: Azurite's)")
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
     parser.add_argument("--subscriptions", type=Path, help="JSON list of subscriptions (default: the functions host at 7071)")
-    parser.add_argument(
-        "--topic", action="append", default=[], metavar="NAME=SCHEMA", help="one more topic, such as alerts=EventGridSchema"
-    )
     parser.add_argument("--pace", type=float, default=1.0, help="factor on every waiting time of event delivery; 0.01 is quick")
     add_world_arguments(parser)
 
@@ -52,6 +49,8 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> None:
     world = parser.add_argument_group("the world of the Azure ML emulator")
     world.add_argument("--world", default="today", metavar="NAME_OR_FILE", help="today, seed, or a JSON file (default: today)")
     world.add_argument("--datastore", action="append", default=[], metavar="NAME=CONTAINER", help="one more datastore")
+    world.add_argument("--topic", action="append", default=[], metavar="NAME=SCHEMA", help="one more topic: alerts=EventGridSchema, say")
+    world.add_argument("--spread", type=float, default=0.0, metavar="PART", help="randomise event retries: 0.2 is up to 20 %% each way")
     world.add_argument("--blob-events", choices=("flat", "twice", "hierarchical", "sftp"), default="flat", help="what one upload raises")
     world.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
     world.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
@@ -112,6 +111,7 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
         chance=chance,
         faults=options.faults,
         pace=args.pace,
+        spread=args.spread,
         blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
         topics=chosen.topics,
     )

@@ -135,11 +135,6 @@ class BlobWatcher:
             self._known = {name: blob.etag for name, blob in found.items()}
         return len(new)
 
-    def forget(self) -> None:
-        """Take every blob for new at the next look."""
-        self._seen.remember(self._container, {}, set(self._known))
-        self._known = {}
-
     def _run(self) -> None:
         from azure.core.exceptions import AzureError
 

@@ -8,6 +8,7 @@ Shape and names: delivery-and-retry and manage-event-delivery (Microsoft Learn).
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -63,8 +64,10 @@ def record(delivery: Delivery, schema: Schema) -> dict[str, Any]:
     return {**delivery.event, **known}
 
 
-def blob_name(subscription: str, at: datetime, guid: str) -> str:
-    return f"{subscription.upper()}/{at.year}/{at.month}/{at.day}/{at.hour}/{guid}.json"
+def blob_name(delivery: Delivery, at: datetime) -> str:
+    """Return the place of a dead letter; its GUID follows from the delivery, so writing it again writes over it."""
+    guid = uuid.uuid5(uuid.NAMESPACE_URL, f"{delivery.id} {delivery.event['id']} {delivery.published_at.isoformat()}")
+    return f"{delivery.subscription.upper()}/{at.year}/{at.month}/{at.day}/{at.hour}/{guid}.json"
 
 
 def body(delivery: Delivery, schema: Schema) -> bytes:

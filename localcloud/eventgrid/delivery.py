@@ -15,7 +15,7 @@ from localcloud.eventgrid.schemas import Event
 class Delivery:
     """What the store keeps of it; every time is in UTC."""
 
-    id: str
+    id: str  # no other delivery of the store has it
     number: int  # order of being taken over
     subscription: str  # name
     event: Event

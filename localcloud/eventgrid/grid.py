@@ -96,6 +96,8 @@ class EventGrid:
     ) -> None:
         if pace <= 0:
             raise ValueError(f"The pace is {pace}; it is a factor above 0, such as 0.1.")
+        if not 0 <= spread < 1:
+            raise ValueError(f"The spread is {spread}; it is a part of each wait, from 0 to below 1.")
         self._clock, self._chance, self._faults = clock, chance or Chance(), faults or Faults()
         self._pace, self._spread, self._box, self._post, self._log = pace, spread, box, post, log
         self.run: Callable[[Work], object] = at_once
@@ -185,7 +187,7 @@ class EventGrid:
                 self._number += 1
                 made.append(
                     Delivery(
-                        id=self._chance.guid(),
+                        id=str(self._number),
                         number=self._number,
                         subscription=line.subscription.name,
                         event=event,
@@ -382,7 +384,7 @@ class EventGrid:
     def _write_letter(self, delivery: Delivery, subscription: Subscription) -> None:
         assert self._box is not None
         container, now = subscription.dead_letter_container, self._clock()
-        name = deadletters.blob_name(subscription.name, now, delivery.id)
+        name = deadletters.blob_name(delivery, now)
         failure = ""
         try:
             self._box.put(container, name, deadletters.body(delivery, subscription.schema))

@@ -104,12 +104,10 @@ class Service:
             self._grid.advance()
 
     def forget(self) -> None:
-        """Drop what is undelivered and what topics kept; every blob is new again."""
+        """Drop what is undelivered and what topics kept. Blobs stay told: a reset is no upload."""
         self.topics.forget()
         if self._grid:
             self._grid.forget()
-        if self._watcher:
-            self._watcher.forget()
 
     def stop(self) -> None:
         if self._watcher:

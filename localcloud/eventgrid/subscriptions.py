@@ -32,6 +32,7 @@ TOPIC_IDS: Mapping[str, str] = {STORAGE: STORAGE_ACCOUNT_ID, AZUREML: WORKSPACE_
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 BLOB_DELETED = "Microsoft.Storage.BlobDeleted"
 RUN_EVENTS = ("Microsoft.MachineLearningServices.RunCompleted", "Microsoft.MachineLearningServices.RunStatusChanged")
+DEAD_LETTERS = "dead-letters"  # container of the default subscriptions
 TIME_TO_LIVE_MINUTES_MAX = TIME_TO_LIVE // timedelta(minutes=1)
 HEADERS_MAX, HEADER_BYTES_MAX = 10, 4096  # of a subscription's own headers (delivery-properties, Microsoft Learn)
 NAME = re.compile(r"[A-Za-z0-9-]{3,64}")  # name rules of event subscriptions (Azure resource name rules)
@@ -226,6 +227,7 @@ class _Reader:
 
 def default_subscriptions(host: str = "http://127.0.0.1:7071", container: str = "datasets") -> list[dict[str, Any]]:
     """Return what the app subscribes to when it is deployed, aimed at a local Functions host, as the file holds it."""
+    letters = {"deadLetterContainer": DEAD_LETTERS}
     uploads = {
         "topic": STORAGE,
         "filter": {
@@ -235,12 +237,13 @@ def default_subscriptions(host: str = "http://127.0.0.1:7071", container: str = 
     }
     blobs, grid = f"{host}/runtime/webhooks/blobs", f"{host}/runtime/webhooks/EventGrid"
     return [
-        {"name": "uploads-blob", "endpoint": f"{blobs}?functionName=Host.Functions.dataset_blob_uploaded", **uploads},
-        {"name": "uploads-event", "endpoint": f"{grid}?functionName=dataset_event_received", **uploads},
+        {"name": "uploads-blob", "endpoint": f"{blobs}?functionName=Host.Functions.dataset_blob_uploaded", **uploads, **letters},
+        {"name": "uploads-event", "endpoint": f"{grid}?functionName=dataset_event_received", **uploads, **letters},
         {
             "name": "runs",
             "topic": AZUREML,
             "endpoint": f"{grid}?functionName=job_event_received",
             "filter": {"includedEventTypes": list(RUN_EVENTS)},
+            **letters,
         },
     ]

@@ -528,6 +528,30 @@ def test_what_was_taken_over_is_in_the_store_before_publish_returns(tmp_path: Pa
     }
 
 
+def test_a_seed_that_is_used_again_after_a_restart_disturbs_no_event_of_before(tmp_path: Path) -> None:
+    first = World(store=tmp_path / "events.db")
+    first.says = lambda: Answer(status=500)
+    first.publish(id="before")
+
+    second = World(store=tmp_path / "events.db")
+    second.publish(id="after")
+    second.pass_time(timedelta(minutes=1))
+
+    assert sorted(second.ids) == ["after", "before"]
+
+
+def test_forgotten_events_come_no_more(tmp_path: Path) -> None:
+    world = World(store=tmp_path / "events.db")
+    world.says = lambda: Answer(status=500)
+    world.publish()
+
+    world.grid.forget()
+    world.pass_time(timedelta(days=1))
+
+    assert len(world.got) == 1
+    assert World(store=tmp_path / "events.db").grid.stats()["pending"] == 0
+
+
 def test_a_dead_letter_survives_a_restart(tmp_path: Path) -> None:
     chosen = {**PLAIN, "deadLetterContainer": "dead"}
     first = World(chosen, store=tmp_path / "events.db")

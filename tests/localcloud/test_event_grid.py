@@ -21,6 +21,8 @@ from localcloud.azurite import Azurite
 from localcloud.eventgrid import BlobWatcher, Driver, EventGrid, parse_all
 from localcloud.eventgrid.blobs import Options, Uploads
 from localcloud.eventgrid.deadletters import BlobBox
+from localcloud.eventgrid.service import Service
+from localcloud.eventgrid.topics import DEFAULT_TOPICS, Topics
 from tests.localcloud.hosts import ROOT, until
 
 EVENT = {
@@ -161,6 +163,35 @@ def test_an_event_waits_for_a_receiver_that_starts_later(receive: Callable[..., 
     until(lambda: one.stats()["delivered"] == 1, "the other's delivery")
     assert one.stats()["pending"] == 1
     assert {each["name"]: each["proved"] for each in one.subscriptions()} == {"late": False, "one": True}
+
+
+@pytest.mark.light
+def test_a_topic_of_ones_own_is_delivered_to_who_subscribed(
+    receive: Callable[..., Receiver], grid: Callable[..., EventGrid], tmp_path: Path
+) -> None:
+    receiver = receive()
+    one = grid({**receiver.subscription, "topic": "tuneloop", "eventDeliverySchema": "CloudEventSchemaV1_0"})
+    topics = Topics(DEFAULT_TOPICS, one.publish, folder=tmp_path)
+    event = {"specversion": "1.0", "id": "9", "source": "/w", "type": "T", "data": {"stage": "live"}, "comexampleext": "kept"}
+
+    topics.accept("tuneloop", [event])
+    topics.close()
+
+    until(lambda: one.stats()["delivered"], "the delivery")
+    assert [body for method, _, body in receiver.got if method == "POST"] == [event]
+
+
+@pytest.mark.light
+def test_a_reset_forgets_events_and_announcements_and_a_stopped_service_takes_none(tmp_path: Path) -> None:
+    service = Service(tmp_path, storage="UseDevelopmentStorage=true", container="datasets")
+    service.publish("storage", EVENT)
+    service.topics.accept("tuneloop", [{"specversion": "1.0", "id": "9", "source": "/w", "type": "T"}])
+
+    service.forget()
+    service.advance()
+
+    assert (service.topics.kept("tuneloop"), service.stats()) == ([], {})
+    service.stop()
 
 
 KILLED = """

@@ -86,6 +86,12 @@ class App:
         plan = {"faults": [{"fault": kind, **given}]}
         fetched(f"{self.running.azureml}/_localcloud/faults", context=self.running.context, body=json.dumps(plan).encode())
 
+    def publish(self, topic: str, event: dict[str, Any]) -> int:
+        """Let Event Grid deliver this event, whatever it says; return to how many subscriptions it goes."""
+        body = json.dumps({"topic": topic, "event": event}).encode()
+        answer = fetched(f"{self.running.azureml}/_localcloud/events", context=self.running.context, body=body)
+        return int(json.loads(answer)["subscriptions"])
+
     def shown(self) -> dict[str, Any]:
         return self.running.shown()
 

@@ -90,6 +90,60 @@ def test_both_triggers_see_an_upload_and_the_app_acts_once(app):
     assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
 
 
+def openings(app, tuning: str) -> int:
+    """Return how often a tuning was opened, by a door or by the timer."""
+    log: str = app.log()
+    return log.count(f"opened tuning {tuning}.") + log.count(f"Nobody reported tuning {tuning};")
+
+
+def test_an_upload_whose_events_come_twice_late_never_or_out_of_order_is_taken_up_once(app):
+    """Goal: no way of delivery matters. Method: files that are rejected at once, each with its own fault; `never` is left to the timer."""
+    plans = {"event_twice": {"copies": 3}, "event_late": {"seconds": 2}, "event_never": {}, "event_reordered": {}}
+    for kind, given in plans.items():
+        app.fault(kind, match={"subject": f"*/{kind}/a.jsonl"}, **given)
+
+    tunings = {kind: app.upload(f"{kind}/a.jsonl", f"Dear {kind},\n".encode() * 50) for kind in plans}
+
+    for tuning in tunings.values():
+        app.until(tuning, "tuning", "rejected")
+    assert {kind: openings(app, tuning) for kind, tuning in tunings.items()} == dict.fromkeys(plans, 1)
+
+
+def test_the_events_of_every_kind_of_account_and_of_foreign_ones_open_an_upload_once(app):
+    tuning = app.upload("kinds/a.jsonl", b"Dear kinds,\n" * 50)
+    app.until(tuning, "tuning", "rejected")
+    known = app.log().count(f"tuning {tuning} is known already")
+    told = [("CreateFile", '"0x1"'), ("FlushWithClose", "0x1"), ("SftpCreate", ""), ("SftpCommit", "0x1"), ("CopyBlob", '"0x1"')]
+
+    whole = ("FlushWithClose", "SftpCommit", "CopyBlob")  # what the Event Grid door looks at; the blob door cannot see what was told
+    url = app.uploads.get_blob_client("kinds/a.jsonl").url  # the host's blob webhook reads it, the app never
+    for api, etag in told:
+        (event,) = created("kinds/a.jsonl", api=api, eTag=etag, contentLength=0, url=url, blobType="BlockBlob")
+        assert app.publish("storage", event) == 2
+    url = "https://foreign.blob.core.windows.net/datasets/kinds/foreign.jsonl"
+    (foreign,) = created("kinds/foreign.jsonl", account="foreign", url=url, blobType="BlockBlob")
+    assert app.publish(TOPIC + "foreign", foreign) == 0
+    assert app.publish("storage", foreign) == 2
+
+    waited(
+        lambda: app.log().count(f"tuning {tuning} is known already") >= known + len(told) + len(whole),
+        lambda: "not every event of the upload came to a door",
+    )
+    assert openings(app, tuning) == 1
+    assert "kinds/foreign.jsonl" not in "".join(line for line in app.log().splitlines() if "action=tuning_opened" in line)
+
+
+def test_what_happened_is_announced_on_the_topic_as_it_stands_in_the_history(app):
+    tuning = app.upload("heard/a.jsonl", b"Dear announcer,\n" * 50)
+    rejected = app.until(tuning, "tuning", "rejected")
+
+    heard = [event for event in app.running.announced() if event["subject"] == f"tuning/{tuning}"]
+
+    told = [(happening.what, happening.why) for happening in rejected.history if happening.what != "opened"]
+    assert [(event["data"]["what"], event["data"]["why"]) for event in heard] == told
+    assert (heard[-1]["data"]["stage"], heard[-1]["data"]["next_action"]) == ("rejected", rejected.next_action)
+
+
 def test_a_parquet_upload_is_prepared_like_any_other(app):
     import pyarrow as pa
     import pyarrow.parquet as pq
