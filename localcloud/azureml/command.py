@@ -54,6 +54,7 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> None:
     world.add_argument("--blob-events", choices=("flat", "twice", "hierarchical", "sftp"), default="flat", help="what one upload raises")
     world.add_argument("--etag", choices=("quoted", "bare"), default="quoted", help="how a blob event writes an ETag")
     world.add_argument("--metric-grain", type=int, default=60, metavar="SECONDS", help="width of one point of a metric")
+    world.add_argument("--page-size", type=int, default=100, metavar="N", help="entries of a list on one page")
     world.add_argument("--nodes", type=int, default=1, help="jobs that the cluster runs at once")
     world.add_argument("--switch", action="append", default=[], metavar="NAME=SIDE", help="how to play what is not known of Azure")
     world.add_argument("--dial", action="append", default=[], metavar="KIND=POSITION", help="at-once, by-hand or seconds for each move")
@@ -119,7 +120,7 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
     rooms = (post.room, post.hand)
     options = replace(options, store=store, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=rooms)
     base = f"https://localhost:{held.getsockname()[1]}"
-    site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world)
+    site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world, page_size=args.page_size)
     site = replace(site, datastores={**site.datastores, **chosen.datastores})
     key = tokens.signing_key(data, None if args.seed is None else Chance(args.seed, part="tokens"))
     cloud = Cloud(site, BlobStorage(args.storage), key, options)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import lifecycle
+from localcloud.azureml import lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.records import Cluster
@@ -127,8 +127,7 @@ class Computes:
                 self.all.save(cluster.name, cluster)
 
     def _list(self, call: Call) -> Response:
-        queries.only(call.request.query, queries.PLAYED_OF_PAGES, call.request.path)
-        return answer({"value": [self._body(cluster) for cluster in self.all.values()]})
+        return paging.page(call, self.site, self.all.values(), key=lambda cluster: cluster.name, shown=self._body)
 
     def _get(self, call: Call) -> Response:
         return answer(self._body(self._find(call["name"])))

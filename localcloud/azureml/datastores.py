@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import queries, small
@@ -138,7 +139,7 @@ class Datastores:
         queries.only(query, queries.PLAYED_OF_DATASTORES, call.request.path)
         default_only = query.get("isDefault", "").lower() == "true"
         found = [name for name in self.site.datastores if name == DEFAULT or not default_only]
-        return answer({"value": [self._body(name) for name in queries.whole(found, query, "count", call.request.path)]})
+        return paging.page(call, self.site, found, key=str, shown=self._body)
 
     def _get(self, call: Call) -> Response:
         return answer(self._body(self._known(call["name"])))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import faults
-from localcloud.azureml import lifecycle
+from localcloud.azureml import lifecycle, paging
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.endpoints import CHANGING, NAME, PATH
 from localcloud.azureml.processes import Child
@@ -121,8 +121,7 @@ class Deployments:
         endpoint = self._endpoints.find(call["endpoint"])
         queries.only(call.request.query, queries.PLAYED_OF_DEPLOYMENTS, call.request.path)
         found = list(self._endpoints.deployments_of(endpoint.name).values())
-        found = queries.whole(found, call.request.query, "$top", call.request.path)
-        return answer({"value": [self._body(one) for one in found]})
+        return paging.page(call, self.site, found, key=lambda one: one.name, shown=self._body)
 
     def _get(self, call: Call) -> Response:
         return answer(self._body(self._find(call)))

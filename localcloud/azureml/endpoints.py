@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from localcloud import faults
-from localcloud.azureml import lifecycle
+from localcloud.azureml import lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.jobs import has_tags
@@ -153,8 +153,7 @@ class Endpoints:
         query = call.request.query
         queries.only(query, queries.PLAYED_OF_ENDPOINTS, call.request.path)
         found = [one for one in self.all.values() if query.get("name") in {None, one.name} and has_tags(one.tags, query.get("tags"))]
-        found = queries.whole(found, query, "count", call.request.path)
-        return answer({"value": [self.body(endpoint) for endpoint in found]})
+        return paging.page(call, self.site, found, key=lambda endpoint: endpoint.name, shown=self.body)
 
     def _get(self, call: Call) -> Response:
         return answer(self.body(self.find(call["endpoint"])))

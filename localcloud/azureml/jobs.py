@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs, lifecycle, splits
+from localcloud.azureml import component, job_inputs, lifecycle, paging, splits
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.dials import LONG_AGO
@@ -132,15 +132,35 @@ class Jobs:
         run = {"runId": step.run_id, "runType": "azureml.StepRun", "status": step.status}
         return run | {"tags": {}, "properties": {"azureml.runsource": "azureml.StepRun"}}
 
+    def amend(self, job: Job, changes: Json) -> None:
+        """Take over words and marks, as run history does: tags and properties are merged, nothing is submitted."""
+        kept = dict(job.properties)
+        for name in ("tags", "properties"):
+            kept[name] = {**(kept.get(name) or {}), **changes[name]}
+        kept |= {name: changes[name] for name in ("displayName", "description") if name in changes}
+        if "hidden" in changes:
+            kept["isArchived"] = bool(changes["hidden"])
+        job.properties = kept
+        self.all.save(job.name, job)
+
     def _list(self, call: Call) -> Response:
         queries.only(call.request.query, queries.PLAYED_OF_JOBS, call.request.path)
         wanted = call.request.query.get("tag")
         archived = call.request.query.get("listViewType", "ActiveOnly")
         found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, archived)]
-        return answer({"value": [self._body(job) for job in found]})
+        return paging.page(call, self.site, found, key=lambda job: job.name, shown=self._body)
 
     def _get(self, call: Call) -> Response:
-        return answer(self._body(self.find(call["name"])))
+        job = self.all.get(call["name"])
+        step = None if job else self._step(call["name"])
+        return answer(self._step_body(*step) if step else self._body(self.find(call["name"])))
+
+    def _step(self, run_id: str) -> tuple[Job, Step] | None:
+        return next(((job, step) for job in self.all.values() for step in job.steps if step.run_id == run_id), None)
+
+    def _step_body(self, job: Job, step: Step) -> Json:
+        """A step is a job without properties here; the SDK then asks run history [read azure-ai-ml, entities/_job/job.py]."""
+        return self.site.resource(f"jobs/{step.run_id}", "jobs", {}, job.created) | {"properties": None}
 
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()

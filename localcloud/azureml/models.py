@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import model_folder
+from localcloud.azureml import model_folder, paging
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -72,9 +72,15 @@ class Models:
         """Return where the MLflow folder of the model lies: the output of its job."""
         return self.jobs.out(self.jobs.all[model.job])
 
-    def _containers(self, call: Call) -> Response:  # noqa: ARG002
-        names = dict.fromkeys(model.name for model in self.all.values())
-        return answer({"value": [self._container_body(name) for name in names]})
+    def _containers(self, call: Call) -> Response:
+        view = call.request.query.get("listViewType", "ActiveOnly")
+        names = [name for name in dict.fromkeys(model.name for model in self.all.values()) if self._any_visible(name, view)]
+        return paging.page(call, self.site, names, key=str, shown=self._container_body)
+
+    def _any_visible(self, name: str, view: str) -> bool:
+        """A name is archived when all its versions are."""
+        archived = all(model.properties["isArchived"] for model in self._versions(name))
+        return {"ActiveOnly": not archived, "ArchivedOnly": archived, "All": True}.get(view, False)
 
     def _container(self, call: Call) -> Response:
         if not self._versions(call["name"]):
@@ -99,7 +105,7 @@ class Models:
         view = query.get("listViewType", "ActiveOnly")
         found = [model for model in self._versions(call["name"]) if _visible(model, view)]
         found = [model for model in found if has_tags(model.properties["tags"], query.get("tags"))]
-        return answer({"value": [self._body(model) for model in found[: int(query.get("$top", "100"))]]})
+        return paging.page(call, self.site, found, key=lambda model: model.version, shown=self._body)
 
     def _get(self, call: Call) -> Response:
         model = self.all.get(f"{call['name']}:{call['version']}")

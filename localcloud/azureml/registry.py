@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from localcloud.azureml import component
+from localcloud.azureml import component, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import REGISTRY, Call, Route
 from localcloud.azureml.shapes import queries
@@ -131,11 +131,11 @@ class Registry:
 
     def _model_names(self, call: Call) -> Response:
         latest = dict(reversed(list(self._listed(call))))
-        return answer({"value": [self._container("models", name, version) for name, version in latest.items()][: _top(call)]})
+        return paging.page(call, self.site, list(latest.items()), key=lambda one: one[0], shown=lambda one: self._container("models", *one))
 
     def _models(self, call: Call) -> Response:
-        found = self._listed(call, call["name"])
-        return answer({"value": [self._model_body(*key, model) for key, model in found.items()][: _top(call)]})
+        found = list(self._listed(call, call["name"]).items())
+        return paging.page(call, self.site, found, key=lambda one: one[0][1], shown=lambda one: self._model_body(*one[0], one[1]))
 
     def _listed(self, call: Call, wanted: str | None = None) -> dict[tuple[str, str], BaseModel]:
         """Return what a list shows by name and version, the newest first; `wanted` None: of every name."""
@@ -174,12 +174,13 @@ class Registry:
             return None
         return _Shown(model, listed=not hidden and (self.site.world.archived_is_listed or not model.archived))
 
-    def _component_names(self, call: Call) -> Response:  # noqa: ARG002
-        return answer({"value": [self._container("components", component.NAME, self.site.world.component_version)]})
+    def _component_names(self, call: Call) -> Response:
+        found = [self._container("components", component.NAME, self.site.world.component_version)]
+        return paging.page(call, self.site, found, key=lambda one: str(one["name"]), shown=dict)
 
     def _components(self, call: Call) -> Response:
         found = [self._component_body()] if call["name"] == component.NAME else []
-        return answer({"value": found[: _top(call)]})
+        return paging.page(call, self.site, found, key=lambda one: str(one["name"]), shown=dict)
 
     def _component(self, call: Call) -> Response:
         if (call["name"], call["version"]) != (component.NAME, self.site.world.component_version):
@@ -242,10 +243,6 @@ class Registry:
             "statusCode": 404,
         }
         return answer(body, 404)
-
-
-def _top(call: Call) -> int:
-    return int(call.request.query.get("$top", "100"))
 
 
 def _places(given: str) -> tuple[Place, ...]:

@@ -1,5 +1,5 @@
 """
-Run history: the runs of a job, their details and their logs, as the SDK's stream and list of children read them.
+Run history: the runs of a job, their details and their logs, and the small changes that the SDK makes here instead of at the job.
 
 Deliberate difference from Azure: the steps hang directly below the job's run; Azure has one more pipeline run between them.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
-from localcloud.azureml.wire import Json, Refused, Response, answer
+from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.jobs import Jobs
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from localcloud.azureml.site import Site
 
 _RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
+_BY_EXPERIMENT = "/history/v1.0" + WORKSPACE + "/experiments/{experiment}/runs/{run}"
+_CHANGES = frozenset({"displayName", "description", "tags", "properties", "hidden"})  # what a run can change here
 LOGS = {"std_log.txt": "std_out.txt", "std_error.txt": "std_err.txt"}  # name in Azure's log folder -> file of the child
+
+CHILDREN_MAX = 500  # of a run, on one page; a guess, and more than any job here has: azure-ai-ml 1.35.2 does not ask for a second one
 
 
 class RunHistory:
@@ -41,6 +46,17 @@ class RunHistory:
                 versions=None,
                 does="the steps of a job",
                 differs="the steps hang below the job's run; Azure has one more pipeline run between them",
+            ),
+            Route(
+                method="PATCH",
+                path=_BY_EXPERIMENT,
+                handler=self._change,
+                versions=None,
+                does="change a job's words, tags and properties; archive or restore it",
+                differs="of the job's own run only",
+            ),
+            Route(
+                method="GET", path=_RUNS + "/serviceinstances/{node}", handler=self._services, versions=None, does="interactive services"
             ),
             # in Azure a signed address of blob storage: it is fetched without a token
             Route(
@@ -68,7 +84,33 @@ class RunHistory:
 
     def _children(self, call: Call) -> Response:
         job, step = self._find(call["run"])
-        return answer({"value": [] if step else [self._step(job, one) for one in job.steps]})
+        found = [] if step else job.steps
+        return paging.page(
+            call,
+            self.site,
+            found,
+            key=lambda one: one.run_id,
+            shown=lambda one: self._step(job, one),
+            token="$continuationToken",
+            size_max=CHILDREN_MAX,
+        )
+
+    def _change(self, call: Call) -> Response:
+        job, step = self._find(call["run"])
+        if job.experiment != call["experiment"]:
+            raise Refused(404, "UserError", f"Run {call['run']} is not in experiment {call['experiment']}.", detail="RunNotFound")
+        if step is not None:
+            raise Refused(501, "NotImplementedByLocalCloud", f"The local cloud changes the run of a job only, and {step.run_id} is a step.")
+        body = {name: value for name, value in call.request.json().items() if value is not None}
+        known_only(body, _CHANGES, "A change of a run")
+        texts = {name: text_map(body, name, "A change of a run") for name in ("tags", "properties")}
+        self.jobs.amend(job, {**body, **texts})
+        return answer(self._root(job))
+
+    def _services(self, call: Call) -> Response:
+        """No job here has a service of its own, as a notebook or a terminal would be."""
+        self._find(call["run"])
+        return answer({"instances": {}})
 
     def _details(self, call: Call) -> Response:
         job, step = self._find(call["run"])
@@ -104,7 +146,9 @@ class RunHistory:
 
     def _root(self, job: Job) -> Json:
         run = self.jobs.root_run(job) | {"rootRunId": job.name, "displayName": job.properties.get("displayName") or job.name}
-        run |= self._frame(job)
+        run |= self._frame(job) | {"hidden": bool(job.properties.get("isArchived"))}
+        if job.properties.get("description"):
+            run["description"] = job.properties["description"]
         if job.started:
             run["startTimeUtc"] = sites.stamp(job.started)
         if job.ended:

@@ -43,6 +43,7 @@ class Site:
     )  # datastore name -> container
     world: worlds.World = worlds.TODAY
     clock: Callable[[], datetime] = _now
+    page_size: int = 100  # entries of a list before it goes on elsewhere; a guess, Azure does not say
 
     @property
     def workspace_id(self) -> str:

@@ -8,7 +8,6 @@ the older names: assetName, scheduled, scheduleId, stage). `api-version` is alwa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from localcloud.azureml.wire import Refused
 
@@ -37,17 +36,16 @@ MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
 
 _NOTHING = frozenset({""})
 # What would change an answer here: name -> the values (in lower case) for which the answer is right all the same.
-PLAYED_OF_JOBS = dict.fromkeys(("$skip", "properties", "assetName", "scheduleId"), _NOTHING) | {
+PLAYED_OF_JOBS = dict.fromkeys(("properties", "assetName", "scheduleId"), _NOTHING) | {
     "jobType": frozenset({"", "pipeline"}),
     "scheduled": frozenset({"", "false"}),
 }
-PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("$skip", "version", "description", "offset", "properties", "feed", "stage"), _NOTHING) | {
+PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("version", "description", "offset", "properties", "feed", "stage"), _NOTHING) | {
     "$orderBy": frozenset({"", "createdtime desc"})
 }
-PLAYED_OF_ENDPOINTS = dict.fromkeys(("$skip", "properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
-PLAYED_OF_DEPLOYMENTS = dict.fromkeys(("$skip", "$orderBy"), _NOTHING)
-PLAYED_OF_DATASTORES = dict.fromkeys(("$skip", "names", "searchText", "orderBy"), _NOTHING)
-PLAYED_OF_PAGES = {"$skip": _NOTHING}
+PLAYED_OF_ENDPOINTS = dict.fromkeys(("properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
+PLAYED_OF_DEPLOYMENTS = {"$orderBy": _NOTHING}
+PLAYED_OF_DATASTORES = dict.fromkeys(("names", "searchText", "orderBy"), _NOTHING)
 
 
 def check(query: Mapping[str, str], allowed: frozenset[str], path: str) -> None:
@@ -57,19 +55,6 @@ def check(query: Mapping[str, str], allowed: frozenset[str], path: str) -> None:
         known = f"known there are {', '.join(sorted(allowed))}" if allowed else "it has none but api-version"
         message = f"The query of {path} has no parameter {', '.join(unknown)}; {known}."
         raise Refused(400, "InvalidQueryParameter", message, target=unknown[0])
-
-
-def whole(items: list[Any], query: Mapping[str, str], name: str, path: str) -> list[Any]:
-    """Return all items if a page holds as many; a list in several pages is not played (501), no number is refused (400)."""
-    size = query.get(name)
-    if size is None:
-        return items
-    if not size.isdecimal() or int(size) < 1:
-        raise Refused(400, "InvalidQueryParameter", f"The query of {path} asks {name}={size}; write a whole number from 1.", target=name)
-    if int(size) < len(items):
-        message = f"The query of {path} asks {name}={size} of {len(items)}; the local cloud answers lists in one page."
-        raise Refused(501, "NotImplementedByLocalCloud", message, target=name)
-    return items
 
 
 def only(query: Mapping[str, str], played: Mapping[str, frozenset[str]], path: str) -> None:

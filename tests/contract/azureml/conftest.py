@@ -202,18 +202,24 @@ def error_of(answered: Response) -> dict[str, Any]:
     return dict(json.loads(answered.body)["error"])
 
 
-def build(folder: Path, place: worlds.World = worlds.TODAY, **options: Any) -> World:
-    """Return a world with the given options of the emulator; `place` is what Azure offers there."""
-    storage, events = FakeStorage(), []
+def build(folder: Path, place: worlds.World = worlds.TODAY, *, site: Any = None, storage: Any = None, **options: Any) -> World:
+    """Return a world with the given options of the emulator; `place` is what Azure offers there, `site` more of where it is."""
+    storage, events = storage or FakeStorage(), []
     world: World | None = None
 
     def clock() -> datetime:
         return datetime.now(UTC) + (world.offset if world else timedelta(0))
 
-    site = Site(folder=folder, base=PUBLIC_BASE, clock=clock, world=place)
+    here = Site(**{"folder": folder, "base": PUBLIC_BASE, "clock": clock, "world": place, **(site or {})})
     chosen = Options(**{"trainer": FAKE_TRAINER, "publish": lambda topic, event: events.append(event), **options})
-    world = World(cloud=Cloud(site, storage, "k" * 32, chosen), storage=storage, events=events)
+    world = World(cloud=Cloud(here, storage, "k" * 32, chosen), storage=storage, events=events)
     return world
+
+
+@pytest.fixture(scope="session")
+def new_world() -> Callable[..., World]:
+    """`build`, for the fixtures of folders below; whoever builds closes."""
+    return build
 
 
 @pytest.fixture
