@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Component, Model, PipelineJob
     from azure.core.credentials import TokenCredential
 
+NODE = "chat_completion_pipeline"  # as the published example calls the one node
 PIPELINE_OUTPUT = "trained_model"
 FAILED_STATES = frozenset({"failed", "canceled", "notresponding"})
 EXISTS_TEXT = "already exists"  # "A job with this name already exists..." (azure-docs#122250); the code is only UserError
@@ -141,8 +142,14 @@ class AzureMlTrainings:
             )
 
     def _pipeline(self, recipe: Recipe, uris: Mapping[str, str]) -> PipelineJob:
-        """Return the pipeline job with one node, the registry's component, and every input given by name."""
-        from azure.ai.ml import Input, dsl
+        """
+        Return the pipeline job with one node, the registry's component, and every input given by name.
+
+        Not with `dsl.pipeline`: while its function runs, azure-ai-ml (1.35.2) puts each node that any thread of the process makes, also
+        by reading another job, into that one pipeline. Two turns at once would pay for each other's data.
+        """
+        from azure.ai.ml import Input, Output
+        from azure.ai.ml.entities import PipelineJob
 
         with translated("Reading the component"):
             component = self._registry.components.get(*_name_and_version(recipe.component_id))
@@ -150,14 +157,10 @@ class AzureMlTrainings:
         for split in ("train", "validation", "test"):
             inputs[f"{split}_file_path"] = Input(type="uri_file", path=uris[split])
         inputs["mlflow_model_path"] = Input(type="mlflow_model", path=recipe.model_id)
-
-        @dsl.pipeline(name=names.slug(recipe.display_name))  # type: ignore[untyped-decorator]
-        def chat_fine_tune() -> dict[str, Any]:
-            node = component(**inputs)
-            return {PIPELINE_OUTPUT: node.outputs.mlflow_model_folder}
-
-        job: PipelineJob = chat_fine_tune()
-        return job
+        node = component(**inputs)
+        node.name = NODE
+        node.outputs["mlflow_model_folder"] = f"${{{{parent.outputs.{PIPELINE_OUTPUT}}}}}"
+        return PipelineJob(jobs={NODE: node}, outputs={PIPELINE_OUTPUT: Output(type="mlflow_model")})
 
     def _component(self, name: str, version: str) -> Component:
         from azure.ai.ml.exceptions import ValidationException  # of the SDK itself, for the label of an asset that is not there

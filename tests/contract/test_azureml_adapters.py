@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -213,6 +215,28 @@ def test_asking_for_a_job_twice_is_asking_once_even_with_other_content(azure: Az
     azure.trainings.submit(name, recipe=other, uris=azure.uris("wait"), tags=TAGS)
 
     assert ended(azure, name).status == "Completed"  # with the other content it would wait for ever
+
+
+def test_jobs_that_are_asked_for_at_the_same_time_each_get_their_own_data(azure: Azure, the_recipe: Recipe) -> None:
+    """The host runs several turns in one process, and azure-ai-ml keeps the pipeline that is being written in a global."""
+    numbers = range(10, 22)
+    start = threading.Barrier(len(numbers))
+
+    def submit(number: int) -> None:
+        uris = {
+            split: f"azureml://datastores/tuneloop_prepared/paths/at-once-{number}/{split}.jsonl"
+            for split in ("train", "validation", "test")
+        }
+        start.wait()
+        azure.trainings.submit(names.job(TRAINING, number), recipe=the_recipe, uris=uris, tags=TAGS)
+        azure.trainings.job(names.job(TRAINING, number))  # reading a job makes nodes too
+
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        list(pool.map(submit, numbers))
+
+    for number in numbers:
+        job = azure.trainings._workspace.jobs.get(names.job(TRAINING, number))
+        assert [node.inputs["train_file_path"].path.split("/")[-2] for node in job.jobs.values()] == [f"at-once-{number}"]
 
 
 def test_the_numbers_that_a_job_logged_are_read_the_last_of_each(azure: Azure, completed: Job) -> None:
