@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from localcloud import ports, processes, up, web
+from localcloud import ports, processes, web
 
 PARTS = {
     "up": "start everything, stay in the foreground, stop everything on Ctrl-C",
@@ -33,14 +33,15 @@ def main(arguments: Sequence[str]) -> int:
     part = _load(asked)
     if part is not None:
         part.add_arguments(parsers[asked])
+        return _alone(asked, part, parser.parse_args(arguments))
+    from localcloud import up  # loads Event Grid's delivery and storage: a part alone starts without them
+
     up.add_arguments(parsers["up"])
     up.add_handed_on_arguments(parsers["up"])
     up.add_azurite_arguments(parsers["azurite"])
     parsers["restart"].add_argument("name", choices=up.NAMES, help="which process")
     parsers["restart"].add_argument("--data", type=Path, default=Path(".localcloud"), help="the data folder of `up`")
     args = parser.parse_args(arguments)
-    if part is not None:
-        return _alone(asked, part, args)
     if asked == "up":
         args.handed_on = up.handed_on(arguments[1:])
     return {"up": up.run, "azurite": up.run_azurite, "restart": up.run_restart}[asked](args)
