@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from localcloud.azureml.operations import Operations
     from localcloud.azureml.sizes import Size
 
-SERVERLESS = "serverless"  # the word for compute without a cluster
 FIRST = "gpu-cluster"  # the cluster that is there from the start
 NAME = re.compile(
     r"[a-zA-Z](?:[-a-zA-Z0-9]{0,30}[a-zA-Z0-9])"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import component, computes
+from localcloud.azureml import component
+from localcloud.azureml.records import Order
 from localcloud.azureml.shapes import jobs, nodes, words
 from localcloud.azureml.shapes.shape import unplayed
+from localcloud.azureml.sizes import SERVERLESS
 from localcloud.azureml.wire import Json, Refused
 
 if TYPE_CHECKING:
@@ -24,21 +25,6 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 _PARENT_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.([A-Za-z0-9_]+)\s*\}\}")
 _PARENT_OUTPUT = re.compile(r"\$\{\{\s*parent\.outputs\.([A-Za-z0-9_]+)\s*\}\}")
 _COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What the trainer shall do, checked."""
-
-    literals: Mapping[str, str]  # every literal input, defaults filled in
-    assets: Mapping[str, str]  # input name -> uri
-    outputs: Mapping[str, str]  # output of the pipeline -> output of the component
-
-    @property
-    def cluster(self) -> str | None:
-        """The cluster that trains; None: serverless."""
-        name = self.literals["compute_finetune"]
-        return None if name == computes.SERVERLESS else name
 
 
 def check(name: str, body: Json, version: str, registry: Registry, clusters: Computes) -> Order:
@@ -145,6 +131,6 @@ def _check_base_model(order: Order, registry: Registry) -> None:
 def _check_computes(order: Order, clusters: Computes) -> None:
     for name in _COMPUTE_INPUTS:
         compute = order.literals[name]
-        if compute not in {computes.SERVERLESS, *clusters.names}:
+        if compute not in {SERVERLESS, *clusters.names}:
             message = f"The compute '{compute}' of input {name} was not found; use {', '.join(clusters.names)} or serverless."
             raise Refused(400, "UserError", message, detail="ComputeNotFound")

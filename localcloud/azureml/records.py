@@ -6,17 +6,33 @@ Fields are only ever added, with a default, so that an older store can be read. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from localcloud.azureml import lifecycle
-from localcloud.azureml.job_inputs import Order
-from localcloud.azureml.sizes import Size
+from localcloud.azureml.sizes import SERVERLESS, Size
 from localcloud.azureml.wire import Json
 
 JOB_ENDS = lifecycle.ends(lifecycle.JOB)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the trainer shall do, checked."""
+
+    literals: Mapping[str, str]  # every literal input, defaults filled in
+    assets: Mapping[str, str]  # input name -> uri
+    outputs: Mapping[str, str]  # output of the pipeline -> output of the component
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster that trains; None: serverless."""
+        name = self.literals["compute_finetune"]
+        return None if name == SERVERLESS else name
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

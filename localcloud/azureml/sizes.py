@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SERVERLESS = "serverless"  # the word for compute without a cluster
+
 
 class Size(NamedTuple):
     """One size of virtual machine, as the vmSizes operation lists it."""

@@ -203,7 +203,11 @@ def error_of(answered: Response) -> dict[str, Any]:
 
 
 def build(folder: Path, place: worlds.World = worlds.TODAY, *, site: Any = None, storage: Any = None, **options: Any) -> World:
-    """Return a world with the given options of the emulator; `place` is what Azure offers there, `site` more of where it is."""
+    """
+    Return a world with the given options of the emulator; `place` is what Azure offers there, `site` more of where it is.
+
+    `storage` and `folder` of an earlier world, with its store among the options, make it that world after a restart.
+    """
     storage, events = storage or FakeStorage(), []
     world: World | None = None
 
@@ -227,9 +231,9 @@ def make_world(tmp_path: Path, recording: Callable[[str], Path]) -> Iterator[Cal
     """Builds worlds, records what is said in them and leaves no child behind."""
     made: list[World] = []
 
-    def make(**options: Any) -> World:
+    def make(folder: Path | None = None, **options: Any) -> World:
         recorder = Recorder(recording("sdk"), recording(recordings.BY_HAND))
-        made.append(build(tmp_path / str(len(made)), **{"traffic": recorder, **options}))
+        made.append(build(folder or tmp_path / str(len(made)), **{"traffic": recorder, **options}))
         return made[-1]
 
     yield make
