@@ -141,10 +141,9 @@ class Supervisor:
         try:
             return future.result(self._timeout_s)
         except TimeoutError:
-            told = f"Timeout value of {timedelta(seconds=self._timeout_s or 0)} exceeded by function 'Functions.{invocation.name}'"
-            error = f"FunctionTimeoutException: {told} (Id: '{invocation.id}')."
+            told = f"Timeout value of {_time_span(self._timeout_s or 0)} exceeded by function 'Functions.{invocation.name}'"
             life.kill(f"{invocation.name} outran functionTimeout")
-            return worker.Outcome(error=error)
+            return worker.Outcome(error=f"FunctionTimeoutException: {told} (Id: '{invocation.id}').")
 
     def _ready_life(self) -> Life | None:
         return self._life if self._life and self._life.ready and not self._life.over else None
@@ -237,6 +236,12 @@ class Supervisor:
             self._lost = why
             self._changed.notify_all()
         self.when_lost()
+
+
+def _time_span(seconds: float) -> str:
+    """HH:MM:SS, as the real host writes times."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def _hang_up_at_the_end(life: Life) -> None:

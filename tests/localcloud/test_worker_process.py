@@ -322,8 +322,27 @@ def test_an_outrun_function_timeout_costs_the_worker_its_life_and_the_host_nothi
     until(lambda: empty(turns), "the message to succeed at last")
     assert [attempt for attempt, _ in notes(tmp_path)] == list(range(1, times + 2))
     assert len({pid for _, pid in notes(tmp_path)}) == times + 1
-    assert "Timeout value of 0:00:01 exceeded by function 'Functions.turn'" in host.log.read_text()
+    assert "Timeout value of 00:00:01 exceeded by function 'Functions.turn'" in host.log.read_text()
     assert host.process.poll() is None
+
+
+def test_a_worker_that_is_told_to_end_runs_no_finally(start_host: Start, turns: QueueClient, tmp_path: Path) -> None:
+    """Goal: no graceful shutdown, as in Azure: a step must be resumable at any line. Method: SIGTERM while a function is in its try."""
+    guarded = """
+    if message.dequeue_count == 1:
+        try:
+            time.sleep(60)
+        finally:
+            note("finally")
+"""
+    host = start_host(HEAD + TURNS % guarded, TURNS=turns.queue_name)
+    send(turns, "precious")
+    until(lambda: notes(tmp_path), "the first run to begin")
+
+    os.kill(worker_of(host), signal.SIGTERM)
+
+    until(lambda: empty(turns), "the message to succeed at last")
+    assert [attempt for attempt, *_ in notes(tmp_path)] == [1, 2]
 
 
 def test_a_killed_host_leaves_no_worker(start_host: Start) -> None:
