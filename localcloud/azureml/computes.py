@@ -13,6 +13,7 @@ from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.records import Cluster
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import computes as compute_shapes
 from localcloud.azureml.shapes import computes as shapes
 from localcloud.azureml.shapes import queries, words
 from localcloud.azureml.shapes.shape import unplayed
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
     from localcloud.azureml.operations import Operations
     from localcloud.azureml.sizes import Size
 
+SIGNS = "letters, digits and -, a letter first, no - last, and none before a number at the end"
 FIRST = "gpu-cluster"  # the cluster that is there from the start
-NAME = re.compile(
-    r"[a-zA-Z](?:[-a-zA-Z0-9]{0,30}[a-zA-Z0-9])"
-)  # 2 to 32 characters (bicep-types-az; DOC how-to-create-attach-compute-cluster)
+NAME = re.compile(compute_shapes.NAME)  # the published types; Azure's page speaks of 2 to 32 characters, and allows more
 NODES_MAX = 100  # of one cluster (DOC how-to-manage-quotas: 100 nodes by default where nodes speak to each other)
 PRIORITIES = ("Dedicated", "LowPriority")
 CHANGING = frozenset({"Creating", "Updating", "Deleting"})
@@ -177,8 +177,8 @@ class Computes:
 
     def _checked(self, name: str, body: Json, version: str, old: Cluster | None) -> Cluster:
         """Return the cluster that the body asks for; what Azure has not is refused with a sentence."""
-        if not NAME.fullmatch(name):
-            raise Refused(400, "BadRequest", f"The compute name '{name}' is invalid; use 2 to 32 letters, digits and -, a letter first.")
+        if not NAME.fullmatch(name) or name.endswith("-"):
+            raise Refused(400, "BadRequest", f"The compute name '{name}' is invalid; use 3 to 24 {SIGNS}.")
         shape = shapes.COMPUTE.read(body, version=version, name=name).properties
         if shape is None:
             raise Refused(400, "BadRequest", "A compute: properties is missing and required.", target="properties")

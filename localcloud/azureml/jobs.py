@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs, lifecycle, paging, splits
+from localcloud.azureml import component, job_inputs, lifecycle, operations, paging, splits
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.dials import LONG_AGO
@@ -202,10 +202,11 @@ class Jobs:
         job = self.find(call["name"])
         if job.over:
             return Response(status=200)
-        operation = self._operations.begin("jobidp", "Canceling", call.request.query["api-version"], name=job.name)
-        job.cancels.append(operation)
+        if not job.cancels:
+            version = call.request.query["api-version"]
+            job.cancels.append(self._operations.begin(operations.CANCEL, "Canceling", version, name=job.name))
         self._request_cancel(job)
-        headers = dict(self._operations.headers(operation))
+        headers = dict(self._operations.headers(job.cancels[0]))
         del headers["Azure-AsyncOperation"]  # this operation is followed by its Location alone
         return Response(status=202, headers=headers)
 

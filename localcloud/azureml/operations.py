@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from localcloud.azureml.ground import Ground
 
 RETRY_AFTER = "1"  # seconds, whole (the SDK reads an int); Azure sends none, the SDK then waits 5 to 30 s
-TIMEOUT = "PT30M"  # what Azure's header says [recorded]
+TIMEOUT, CANCEL_TIMEOUT = "PT30M", "PT1H"  # what Azure's header says [recorded]
+CANCEL = "jc"  # Azure's prefix of the operation that cancels a job
 NOT_ENDED = "0001-01-01T00:00:00+00:00"  # Azure's end time of what runs [recorded]
-RESOURCES = {"oeidp": "endpoint", "odidp": "deployment", "jobidp": "job", "": "compute"}  # Azure's prefix -> what it is about
+RESOURCES = {"oeidp": "endpoint", "odidp": "deployment", "jc": "job", "": "compute"}  # Azure's prefix -> what it is about
 _RESULTS = {"mfe": "mfeOperationResults", "compute": "computeOperationsResults"}  # Azure spells them differently
 _LOCATION = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}/"
 
@@ -48,9 +49,15 @@ class Operations:
         ]
 
     def begin(self, prefix: str, status: str, api_version: str, *, name: str, family: str = "mfe") -> str:
-        """Begin one for the resource `name` and return its id; `prefix` is Azure's word for the kind, "" where the id is a GUID alone."""
+        """
+        Begin one for the resource `name` and return its id; `prefix` is Azure's word for the kind of resource.
+
+        Ids [recorded]: oeidp:<guid>:<guid>, odidp:<guid>:<guid>, jc:<workspace>:<job>, of a cluster ("") a GUID alone.
+        """
         guid = self.ground.chance.guid
         made = f"{prefix}:{guid()}:{guid()}" if prefix else guid()
+        if prefix == CANCEL:
+            made = f"{CANCEL}:{sites.WORKSPACE_GUID}:{name}"
         stuck = self.ground.faults.take("operation_stuck", resource=RESOURCES[prefix], name=name) is not None
         operation = Operation(id=made, status=status, started=self.ground.now(), api_version=api_version, family=family, stuck=stuck)
         self.all.save(made, operation)
@@ -89,7 +96,7 @@ class Operations:
         return {
             "Azure-AsyncOperation": self.status_address(name),
             "Location": location,
-            "x-ms-async-operation-timeout": TIMEOUT,
+            "x-ms-async-operation-timeout": CANCEL_TIMEOUT if name.startswith(f"{CANCEL}:") else TIMEOUT,
             "Retry-After": RETRY_AFTER,
         }
 

@@ -56,6 +56,7 @@ class ClusterProperties(Fields, frozen=True, kw_only=True):
     target_node_count: int | None = None
     node_state_counts: NodeCounts | None = None
     errors: list[dict[str, Any]] | None = None
+    enable_batch_private_link: bool | None = None  # in recorded answers of Azure, in no published type
 
 
 class Cluster(Fields, frozen=True, kw_only=True, tag_field="computeType", tag="AmlCompute"):
@@ -70,6 +71,7 @@ class Cluster(Fields, frozen=True, kw_only=True, tag_field="computeType", tag="A
     created_on: str | None = None
     modified_on: str | None = None
     is_attached_compute: bool | None = None
+    provisioning_warnings: list[dict[str, Any]] | None = None  # in recorded answers of Azure, in no published type
 
 
 class AKS(Elsewhere, frozen=True, tag_field="computeType", tag="AKS"): ...

@@ -1,8 +1,8 @@
 """
 Which names a query may have, route by route: those of Azure's operations in the api-versions that are served here.
 
-Read in the clients that Microsoft generates from its swagger (azure-ai-ml 1.35.2 for the newest, azure-mgmt-machinelearningservices for
-the older names: assetName, scheduled, scheduleId, stage). `api-version` is always allowed, and compared without regard to case.
+Read in azure-ai-ml 1.35.2, which Microsoft generates from its swagger; the older names (assetName, scheduled, scheduleId, stage) are from
+memory. `api-version` is always allowed, and compared without regard to case.
 """
 
 from __future__ import annotations
