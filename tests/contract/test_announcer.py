@@ -289,6 +289,7 @@ def test_a_topic_that_fails_costs_a_bounded_time_once_a_minute_and_never_raises(
         "announced",
         "announce_failed",
     ]
+    assert ("TimeoutError" if bad.status is None else f", {bad.status})") in texts[1]  # no retry was waited for, no redirect followed
     assert "token" not in " ".join(texts)
 
 
