@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.azureml import events, processes
 from localcloud.azureml import site as sites
+from localcloud.azureml.components import Components
 from localcloud.azureml.computes import Computes
 from localcloud.azureml.control import Control
 from localcloud.azureml.datastores import Datastores
@@ -33,11 +34,13 @@ from localcloud.azureml.models import Models
 from localcloud.azureml.monitor import Meter, Monitor
 from localcloud.azureml.operations import Operations
 from localcloud.azureml.origin import Origin
+from localcloud.azureml.quota import Quota
 from localcloud.azureml.records import Deployment
 from localcloud.azureml.registry import Registry
 from localcloud.azureml.routes import Route, Table
 from localcloud.azureml.run_history import RunHistory
 from localcloud.azureml.scoring import Scoring
+from localcloud.azureml.shared_models import SharedModels
 from localcloud.azureml.store import Memory, Shelf, Store
 from localcloud.azureml.tokens import Tokens
 from localcloud.azureml.traffic import Traffic
@@ -140,6 +143,7 @@ class Cloud:
             trainer=options.trainer,
         )
         self.models = Models(ground, self.jobs, self.announcer)
+        self.shared_models = SharedModels(ground, self.models)
         shelf = Shelf(ground.store, "deployment", Deployment)
         self.endpoints = Endpoints(ground, operations=self.operations, deployments=shelf, announcer=self.announcer, tokens=self.tokens)
         self.deployments = Deployments(
@@ -155,9 +159,11 @@ class Cloud:
         scoring = Scoring(
             ground, endpoints=self.endpoints, deployments=self.deployments, meter=self.meter, tokens=self.tokens, lock=self.lock
         )
-        rooms: list[Room] = [self._control(), self.tokens, Workspace(site), self.computes, datastores, registry, self.operations, scoring]
+        rooms: list[Room] = [self._control(), self.tokens, Workspace(site), self.computes, datastores, self.shared_models, registry]
+        rooms += [self.operations, scoring, Components(site)]
         rooms += [self.jobs, RunHistory(site, self.jobs), Mlflow(site, self.jobs), self.models]
         rooms += [made(self.tokens) for made in options.rooms]
+        rooms.append(Quota(site, computes=self.computes, jobs=self.jobs, deployments=self.deployments))
         return [*rooms, self.endpoints, self.deployments, Monitor(ground, self.meter)]
 
     def _control(self) -> Control:
@@ -307,7 +313,15 @@ class Cloud:
             self._options.store.clear()  # first: after a kill in here, folders without a record do no harm
             self.jobs.clear()
             self.deployments.clear()
-            for room in (self.models.all, self.endpoints.all, self.operations.all, self.meter, self.announcer, self.computes):
+            for room in (
+                self.models.all,
+                self.shared_models.all,
+                self.endpoints.all,
+                self.operations.all,
+                self.meter,
+                self.announcer,
+                self.computes,
+            ):
                 room.clear()
             self.origin.keep()
             self._options.store.commit()

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs, lifecycle, operations, paging, splits
+from localcloud.azureml import component, job_inputs, lifecycle, operations, paging, splits, views
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.dials import LONG_AGO
@@ -146,8 +146,8 @@ class Jobs:
     def _list(self, call: Call) -> Response:
         queries.only(call.request.query, queries.PLAYED_OF_JOBS, call.request.path)
         wanted = call.request.query.get("tag")
-        archived = call.request.query.get("listViewType", "ActiveOnly")
-        found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, archived)]
+        shown = views.shown(call.request.query)
+        found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, shown)]
         return paging.page(call, self.site, found, key=lambda job: job.name, shown=self._body)
 
     def _get(self, call: Call) -> Response:
@@ -497,10 +497,8 @@ def _too_many_gpus(job: Job, size: Size) -> str | None:
     return f"The job wants {wanted} GPUs of each node and {size.name} has {size.gpus}; set number_of_gpu_to_use_finetuning."
 
 
-def _listed(properties: Json, wanted: str | None, archived: str) -> bool:
-    is_archived = bool(properties.get("isArchived"))
-    visible = {"ActiveOnly": not is_archived, "ArchivedOnly": is_archived, "All": True}.get(archived, False)
-    return visible and has_tags(properties.get("tags") or {}, wanted)
+def _listed(properties: Json, wanted: str | None, shown: frozenset[bool]) -> bool:
+    return bool(properties.get("isArchived")) in shown and has_tags(properties.get("tags") or {}, wanted)
 
 
 def has_tags(tags: Mapping[str, Any], wanted: str | None) -> bool:

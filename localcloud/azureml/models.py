@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import model_folder, paging
+from localcloud.azureml import model_folder, paging, views
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -19,6 +19,8 @@ from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localcloud.azureml.events import Announcer
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.jobs import Jobs
@@ -36,6 +38,7 @@ class Models:
         self.jobs = jobs
         self.all = Shelf(ground.store, "model", Model)
         self._announcer = announcer
+        self.shared: Callable[[str], Model | None] = lambda _: None  # given by the room of shared models; takes the id of one
 
     def routes(self) -> list[Route]:
         versions = WORKSPACE + "/models/{name}/versions"
@@ -62,25 +65,24 @@ class Models:
         ]
 
     def by_id(self, asset_id: str) -> Model | None:
-        """Return the model that an ARM id or `azureml:name:version` names; None: there is none."""
+        """Return the model that an ARM id, `azureml:name:version` or the id of a shared one names; None: there is none."""
         arm = re.fullmatch(re.escape(self.site.workspace_id) + r"/models/([^/]+)/versions/([^/]+)", asset_id, re.IGNORECASE)
         short = re.fullmatch(r"azureml:([^:/]+):([^:/]+)", asset_id)
         found = arm or short
-        return self.all.get(f"{found[1]}:{found[2]}") if found else None
+        return self.all.get(f"{found[1]}:{found[2]}") if found else self.shared(asset_id)
 
     def folder(self, model: Model) -> Path:
         """Return where the MLflow folder of the model lies: the output of its job."""
         return self.jobs.out(self.jobs.all[model.job])
 
     def _containers(self, call: Call) -> Response:
-        view = call.request.query.get("listViewType", "ActiveOnly")
-        names = [name for name in dict.fromkeys(model.name for model in self.all.values()) if self._any_visible(name, view)]
+        shown = views.shown(call.request.query)
+        names = [name for name in dict.fromkeys(model.name for model in self.all.values()) if self._archived(name) in shown]
         return paging.page(call, self.site, names, key=str, shown=self._container_body)
 
-    def _any_visible(self, name: str, view: str) -> bool:
+    def _archived(self, name: str) -> bool:
         """A name is archived when all its versions are."""
-        archived = all(model.properties["isArchived"] for model in self._versions(name))
-        return {"ActiveOnly": not archived, "ArchivedOnly": archived, "All": True}.get(view, False)
+        return all(model.properties["isArchived"] for model in self._versions(name))
 
     def _container(self, call: Call) -> Response:
         if not self._versions(call["name"]):
@@ -102,8 +104,8 @@ class Models:
     def _list(self, call: Call) -> Response:
         query = call.request.query
         queries.only(query, queries.PLAYED_OF_MODEL_VERSIONS, call.request.path)
-        view = query.get("listViewType", "ActiveOnly")
-        found = [model for model in self._versions(call["name"]) if _visible(model, view)]
+        shown = views.shown(query)
+        found = [model for model in self._versions(call["name"]) if model.properties["isArchived"] in shown]
         found = [model for model in found if has_tags(model.properties["tags"], query.get("tags"))]
         return paging.page(call, self.site, found, key=lambda model: model.version, shown=self._body)
 
@@ -182,18 +184,13 @@ class Models:
 
     def _container_body(self, name: str) -> Json:
         versions = self._versions(name)
-        archived = all(model.properties["isArchived"] for model in versions)
+        archived = self._archived(name)
         properties = {"description": "", "tags": {}, "properties": {}, "isArchived": archived, "latestVersion": versions[0].version}
         return self.site.resource(f"models/{name}", "models", properties, versions[-1].created, versions[0].created)
 
     def _body(self, model: Model) -> Json:
         path = f"models/{model.name}/versions/{model.version}"
         return self.site.resource(path, "models/versions", model.properties, model.created, model.modified)
-
-
-def _visible(model: Model, view: str) -> bool:
-    archived = bool(model.properties["isArchived"])
-    return {"ActiveOnly": not archived, "ArchivedOnly": archived, "All": True}.get(view, False)
 
 
 def _not_found(message: str) -> Refused:

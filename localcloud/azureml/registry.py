@@ -11,11 +11,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from localcloud.azureml import component, paging
+from localcloud.azureml import component, paging, registry_errors, views
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import REGISTRY, Call, Route
 from localcloud.azureml.shapes import queries
-from localcloud.azureml.wire import Json, Refused, Response, answer
+from localcloud.azureml.wire import Json, Response, answer
 from localcloud.azureml.worlds import PLACES, BaseModel, Place
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _REGISTRY = (
     "/providers/Microsoft.MachineLearningServices/registries/{registry}"
 )
 _PUBLISHED = datetime(2026, 6, 2, tzinfo=UTC)  # the day on which Phi-3 was archived; one date is enough here
-VIEWS = {"ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}  # listViewType -> what isArchived may be
 _VERSION_DIGITS = 12  # versions are numbers in text; filled up with zeros they sort as numbers do
 _LISTS = {"finetune": "finetune_compute_allow_list", "inference": "inference_compute_allow_list"}  # tags
 
@@ -93,6 +92,11 @@ class Registry:
                 versions=REGISTRY,
                 does="one component",
             ),
+            Route(method="GET", path=_REGISTRY + "/models/{name}", handler=self._model_name, versions=REGISTRY, does="a base model's name"),
+            *(
+                Route(method=method, path=_REGISTRY + path, handler=self._read_only, versions=REGISTRY, does="refused: it is public")
+                for method, path in (("PUT", "/models/{name}"), ("PUT", "/models/{name}" + version), ("POST", "/import"))
+            ),
         ]
 
     def refusal(self, asset_id: str) -> str | None:
@@ -115,10 +119,11 @@ class Registry:
         return f"azureml://registries/{self.site.registry}/{kind}/{name}/versions/{version}"
 
     def _discovery(self, call: Call) -> Response:
-        if call["registry"] != self.site.registry:
-            return self._not_found(f"Registry {call['registry']} not found; the local cloud has {self.site.registry}.")
+        ours = (self.site.registry, self.site.own_registry)
+        if call["registry"] not in ours:
+            return self._not_found(f"Registry {call['registry']} not found; the local cloud has {' and '.join(ours)}.")
         body = {
-            "registryName": self.site.registry,
+            "registryName": call["registry"],
             "tenantId": sites.TENANT,
             "primaryRegion": self.site.location,
             "regions": [self.site.location],
@@ -133,19 +138,24 @@ class Registry:
         latest = dict(reversed(list(self._listed(call))))
         return paging.page(call, self.site, list(latest.items()), key=lambda one: one[0], shown=lambda one: self._container("models", *one))
 
+    def _model_name(self, call: Call) -> Response:
+        latest = next(iter(self._listed(call, call["name"])), None)
+        if latest is None:
+            return self._not_found(f"Model {call['name']} is not in registry {self.site.registry}.")
+        return answer(self._container("models", *latest))
+
     def _models(self, call: Call) -> Response:
         found = list(self._listed(call, call["name"]).items())
         return paging.page(call, self.site, found, key=lambda one: one[0][1], shown=lambda one: self._model_body(*one[0], one[1]))
 
     def _listed(self, call: Call, wanted: str | None = None) -> dict[tuple[str, str], BaseModel]:
         """Return what a list shows by name and version, the newest first; `wanted` None: of every name."""
-        view = call.request.query.get("listViewType")
-        if view is not None and view not in VIEWS:
-            raise Refused(400, "UserError", f"The listViewType '{view}' is invalid; use {', '.join(VIEWS)}.")
+        query = call.request.query
+        view = views.shown(query, of_registry=True) if "listViewType" in query else None
         found = {}
         for key in sorted(self.site.world.models, key=lambda key: (key[1].zfill(_VERSION_DIGITS), key[0]), reverse=True):
             shown = self._shown(*key) if wanted in {None, key[0]} else None
-            if shown is not None and (shown.model.archived in VIEWS[view] if view else shown.listed):
+            if shown is not None and (shown.listed if view is None else shown.model.archived in view):
                 found[key] = shown.model
         return found
 
@@ -229,20 +239,12 @@ class Registry:
         body = self._body(kind, name, latest, properties)
         return body | {"id": body["id"].rsplit("/versions/", 1)[0], "name": name}
 
+    def _read_only(self, call: Call) -> Response:
+        message = f"The registry {self.site.registry} is public and takes no {call.request.method}; use {self.site.own_registry}."
+        return registry_errors.refusal(self.ground, 403, message, inner="Forbidden", code="AuthorizationFailed")
+
     def _not_found(self, message: str) -> Response:
-        """Return the registry's own shape of an error, which is not the one of Azure Resource Manager."""
-        inner, draw = {"code": "NotFoundError", "innerError": None}, self.ground.chance.guid
-        error = {"code": "UserError", "message": message, "details": [], "innerError": inner}
-        body = {
-            "error": error,
-            "correlation": {"operation": draw().replace("-", ""), "request": draw().replace("-", "")[:16]},
-            "environment": self.site.location,
-            "location": self.site.location,
-            "time": sites.stamp(self.site.clock()),
-            "componentName": "assetstore",
-            "statusCode": 404,
-        }
-        return answer(body, 404)
+        return registry_errors.refusal(self.ground, 404, message, inner="NotFoundError")
 
 
 def _places(given: str) -> tuple[Place, ...]:

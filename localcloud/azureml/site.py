@@ -37,6 +37,7 @@ class Site:
     workspace: str = "local-workspace"
     location: str = "eastus2"
     registry: str = "azureml"
+    own_registry: str = "local-registry"  # one that the person of this workspace may write to
     account: str = "devstoreaccount1"
     datastores: Mapping[str, str] = field(
         default_factory=lambda: {"workspaceblobstore": "azureml-blobstore", "tuneloop_prepared": "prepared"}

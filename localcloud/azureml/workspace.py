@@ -6,15 +6,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
-from localcloud.azureml.wire import Response, answer
+from localcloud.azureml.wire import Json, Response, answer
 
 if TYPE_CHECKING:
     from localcloud.azureml.site import Site
 
 METADATA_VERSIONS = frozenset({"2019-05-01", "2020-09-01", "2022-09-01"})
 SERVICES = ("api", "history", "modelmanagement", "experimentation", "catalog", "hyperdrive", "pipelines", "notebooks", "studio")
+
+KIND = "Default"
+LIST = frozenset({"$skip", "kind"})
+_SUBSCRIPTION = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices"
+_GROUP = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"
 
 
 class Workspace:
@@ -28,6 +34,10 @@ class Workspace:
         return [
             Route(method="GET", path="/metadata/endpoints", handler=self._metadata, versions=METADATA_VERSIONS, signed=False),
             Route(method="GET", path="/discovery", handler=self._discovery, versions=None, signed=False),
+            Route(
+                method="GET", path=_SUBSCRIPTION + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a subscription"
+            ),
+            Route(method="GET", path=_GROUP + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a resource group"),
             Route(method="GET", path=WORKSPACE, handler=self._get),
         ]
 
@@ -51,6 +61,17 @@ class Workspace:
         return answer(dict.fromkeys(SERVICES, self.site.base))
 
     def _get(self, call: Call) -> Response:  # noqa: ARG002
+        return answer(self._body())
+
+    def _list(self, call: Call) -> Response:
+        """Return the one workspace, where it is in the subscription and group that are asked for and of their kinds."""
+        site, kinds = self.site, call.request.query.get("kind", "").lower()
+        asked = (call["subscription"], call.names.get("group", site.group))
+        here = tuple(map(str.lower, asked)) == (site.subscription.lower(), site.group.lower())
+        found = [self._body()] if here and (not kinds or KIND.lower() in kinds.split(",")) else []
+        return paging.page(call, site, found, key=lambda one: str(one["name"]), shown=dict)
+
+    def _body(self) -> Json:
         site = self.site
         group = f"/subscriptions/{site.subscription}/resourceGroups/{site.group}/providers"
         properties = {
@@ -66,16 +87,16 @@ class Workspace:
             "publicNetworkAccess": "Enabled",
             "hbiWorkspace": False,
         }
-        body = {
+        body: Json = {
             "id": site.workspace_id,
             "name": site.workspace,
             "type": f"{sites.PROVIDER}/workspaces",
             "location": site.location,
             "tags": {},
-            "kind": "Default",
+            "kind": KIND,
             "sku": {"name": "Basic", "tier": "Basic"},
             "identity": {"type": "SystemAssigned", "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT},
             "properties": properties,
             "systemData": sites.system_data(self.created, self.created),
         }
-        return answer(body)
+        return body

@@ -19,7 +19,7 @@ import requests
 from azure.core.pipeline.transport import RequestsTransport
 
 from localcloud import certificates, web
-from localcloud.azureml import environment, server
+from localcloud.azureml import environment, server, site
 from localcloud.azureml.cloud import Cloud
 from localcloud.azureml.transport import Adapter, Credential
 
@@ -93,6 +93,16 @@ class Sdk:
         path = f"azureml://jobs/{job or self.world.trained()}/outputs/trained_model"
         return self.ml.models.create_or_update(Model(name=name, version=version, type="mlflow_model", path=path))
 
+    def shared(self, name: str) -> None:
+        """Bring a model into the registry local-registry as `models.share` does."""
+        self.world.registered()
+        here = self.cloud.site
+        source = f"azureml://locations/{here.location}/workspaces/{site.WORKSPACE_GUID}/models/bot/versions/v1"
+        asked = {"referenceType": "Id", "destinationName": name, "destinationVersion": "1", "sourceAssetId": source}
+        path = f"/subscriptions/{site.REGISTRY_SUBSCRIPTION}/resourceGroups/registry-rg/providers/Microsoft.MachineLearningServices"
+        path = f"/mferp/managementfrontend{path}/registries/{here.own_registry}/import"
+        assert self.world.ask("POST", path, {"properties": asked}, version="2021-10-01-dataplanepreview").status == 200
+
     def endpoint(self, name: str = "bot-1", **given: Any) -> Any:
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 
@@ -142,12 +152,12 @@ def over_https(folder: Path, new_world: Callable[..., Any], patch: pytest.Monkey
         patch.setenv(name, value)
     listener = server.listen(held, world.cloud, certificate=files.certificate, key=files.key)
     listener.start()
-    transport, site = Napping(), world.cloud.site
+    transport, here = Napping(), world.cloud.site
     credential = DefaultAzureCredential()
     common = {"credential": credential, "transport": transport, "show_progress": False}
-    ml = MLClient(subscription_id=site.subscription, resource_group_name=site.group, workspace_name=site.workspace, **common)
-    assert ml._base_url.startswith(site.base), "the SDK has fallen back to real Azure"
-    yield Sdk("https", world, transport, credential, ml, MLClient(registry_name=site.registry, **common))
+    ml = MLClient(subscription_id=here.subscription, resource_group_name=here.group, workspace_name=here.workspace, **common)
+    assert ml._base_url.startswith(here.base), "the SDK has fallen back to real Azure"
+    yield Sdk("https", world, transport, credential, ml, MLClient(registry_name=here.registry, **common))
     listener.stop()
 
 
@@ -158,11 +168,11 @@ def in_process(folder: Path, new_world: Callable[..., Any], patch: pytest.Monkey
     world = new_world(folder / "azureml", site={"page_size": 2})
     session = requests.Session()
     session.mount("https://", Adapter(world.cloud, sleep=lambda seconds: time.sleep(min(seconds, NAP_SECONDS))))
-    transport, site = Napping(session=session, session_owner=False), world.cloud.site
+    transport, here = Napping(session=session, session_owner=False), world.cloud.site
     credential = Credential(world.cloud)
     common = {"credential": credential, "transport": transport, "show_progress": False}
-    ml = MLClient(subscription_id=site.subscription, resource_group_name=site.group, workspace_name=site.workspace, **common)
-    yield Sdk("in process", world, transport, credential, ml, MLClient(registry_name=site.registry, **common))
+    ml = MLClient(subscription_id=here.subscription, resource_group_name=here.group, workspace_name=here.workspace, **common)
+    yield Sdk("in process", world, transport, credential, ml, MLClient(registry_name=here.registry, **common))
 
 
 @pytest.fixture
