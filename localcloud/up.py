@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app", type=Path, default=ROOT, help="folder of function_app.py (default: this project)")
     parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, else its example)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the functions host; repeatable")
+    parser.add_argument("--subscriptions", type=Path, metavar="FILE", help="JSON list of event subscriptions (default: the app's own)")
     parser.add_argument("--pace", type=float, default=PACE, help="factor on Event Grid's waiting times (default: 0.1)")
     parser.add_argument("--message-lease", type=int, default=LEASE_S, metavar="SECONDS", help="see `functions --help` (default: 15)")
     parser.add_argument("--func", action="store_true", help="run the app with Core Tools (`func start`) instead of our host")
@@ -225,11 +226,13 @@ class Cloud:
         self.ports = ports.Ports.chosen(args.ports, dict(args.port))
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._record = Record(self.data, self.state_file, os.getpid(), processes.began(os.getpid()), {})
+        self._subscriptions: list[dict[str, Any]] = []  # of events, from `check` on
         self._guard: subprocess.Popen[bytes] | None = None  # None: nothing was started yet
         self._held: IO[bytes] | None = None  # None: the data folder is not ours
 
     def check(self) -> None:
         """Refuse what cannot work before anything is started; clear away what a killed `up` left."""
+        self._subscriptions = subscribed(self.args.subscriptions, self.ports)
         try:
             earlier = Record.read(self.data)
         except (OSError, ValueError, KeyError, TypeError):
@@ -334,8 +337,7 @@ class Cloud:
         return Part(name="azurite", command=command, ports=self.ports.azurite.all(), cwd=str(ROOT))
 
     def _azureml(self) -> Part:
-        host = f"http://127.0.0.1:{self.ports.functions}"
-        processes.write_json(self.data / "subscriptions.json", subscriptions.default_subscriptions(host))
+        processes.write_json(self.data / "subscriptions.json", self._subscriptions)
         command = [
             *(sys.executable, "-P", "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
@@ -427,6 +429,22 @@ def _answers(part: Part, data: Path) -> bool:
 
 def log_of(data: Path, name: str) -> Path:
     return data / "logs" / f"{name}.log"
+
+
+def subscribed(file: Path | None, used: ports.Ports) -> list[dict[str, Any]]:
+    """
+    Return the event subscriptions, written for the fixed ports and aimed at those in use; None: what the app subscribes to.
+
+    Raise StartFailed for a file that cannot be read, or for a subscription that cannot be.
+    """
+    if file is None:
+        return subscriptions.default_subscriptions(f"http://127.0.0.1:{used.functions}")
+    try:
+        subscriptions.read(file)
+    except subscriptions.WrongSubscription as error:
+        raise StartFailed(str(error)) from None
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return [{**one, "endpoint": relocate(one["endpoint"], used)} for one in found]
 
 
 def relocate(value: str, used: ports.Ports) -> str:

@@ -362,3 +362,17 @@ def test_the_env_file_keeps_what_is_written(tmp_path: Path) -> None:
 
     assert up.read_env(file) == ({"A": "it's; $HOME", "B": ""}, ["C"])
     assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.light
+def test_subscriptions_of_a_persons_own_are_aimed_at_the_ports_in_use_or_refused_before_anything_starts(tmp_path: Path) -> None:
+    file = tmp_path / "subscriptions.json"
+    mine = {"name": "people", "topic": "tuneloop", "eventDeliverySchema": "CloudEventSchemaV1_0", "endpoint": "http://127.0.0.1:7071/x"}
+    file.write_text(json.dumps([mine]))
+    used = ports.Ports(functions=5)
+
+    assert up.subscribed(file, used) == [{**mine, "endpoint": "http://127.0.0.1:5/x"}]
+    assert [one["name"] for one in up.subscribed(None, used)] == ["uploads-blob", "uploads-event", "runs"]
+    file.write_text(json.dumps([{**mine, "pace": 2}]))
+    with pytest.raises(processes.StartFailed, match="A subscription has no pace; known are"):
+        up.subscribed(file, used)
