@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         chosen = _chosen(args)
         held = web.hold(args.port, "Azure ML")
-        with folders.hold(chosen.data / "azureml", "Azure ML"):
+        with held, folders.hold(chosen.data / "azureml", "Azure ML"):
             return _serve(args, chosen, held)
     except (ValueError, WrongStore) as error:
         LOG.error("%s", error)
@@ -94,7 +94,7 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
     from localcloud.azureml.cloud import Cloud
     from localcloud.azureml.datastores import BlobStorage
     from localcloud.azureml.site import Site
-    from localcloud.azureml.store import FILE, Memory, SqliteStore
+    from localcloud.azureml.store import FILE, Memory, SqliteStore, WrongStore
     from localcloud.eventgrid import blobs as eventgrid_blobs
     from localcloud.eventgrid import service
 
@@ -102,6 +102,7 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
     if args.env:
         args.env.unlink(missing_ok=True)  # of an earlier start: its appearance says that this one is ready
     files = certificates.ensure(data)
+    store = Memory() if args.forget else SqliteStore(data / "azureml" / FILE)
     clock = ManualClock() if args.clock == "manual" else system
     chance = Chance(args.seed, part="events")
     post = service.Service(
@@ -116,14 +117,18 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
         blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
         topics=chosen.topics,
     )
-    store = Memory() if args.forget else SqliteStore(data / "azureml" / FILE)
     rooms = (post.room, post.hand)
     options = replace(options, store=store, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=rooms)
     base = f"https://localhost:{held.getsockname()[1]}"
     site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world, page_size=args.page_size)
     site = replace(site, datastores={**site.datastores, **chosen.datastores})
     key = tokens.signing_key(data, None if args.seed is None else Chance(args.seed, part="tokens"))
-    cloud = Cloud(site, BlobStorage(args.storage), key, options)
+    try:
+        cloud = Cloud(site, BlobStorage(args.storage), key, options)
+    except WrongStore:
+        store.close()
+        post.stop()
+        raise
     chance.begin(cloud.origin.starts)
     listener = server.listen(held, cloud, certificate=files.certificate, key=files.key)
 

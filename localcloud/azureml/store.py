@@ -100,7 +100,7 @@ class SqliteStore:
         """Return the records of a kind."""
         with self._lock:
             rows = self._connection.execute("SELECT key, body FROM records WHERE kind = ? ORDER BY place", (kind,)).fetchall()
-        return ((str(key), bytes(body)) for key, body in rows)
+        return ((str(key), body if isinstance(body, bytes) else str(body).encode()) for key, body in rows)
 
     def save(self, kind: str, key: str, body: bytes) -> None:
         statement = "INSERT INTO records (kind, key, body) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"
