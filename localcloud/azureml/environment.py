@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from localcloud.azureml.site import Site
 
 LOCAL = ("localhost", "127.0.0.1")
+CLOUD = "LocalCloud"  # its name in its own metadata
 # Every variable that azure-identity 1.27, azure-core 1.41 or azure-ai-ml 1.35 reads and that would lead away from here.
 RIVALS = (
     # another identity: a service principal, a user, a workload, a tenant
@@ -44,7 +45,6 @@ RIVALS = (
     "AZURE_REGIONAL_AUTHORITY_NAME",
     "AZURE_IDENTITY_DISABLE_MULTITENANTAUTH",
     # another cloud
-    "AZUREML_CURRENT_CLOUD",
     "AZUREML_DEV_URL_MFE",
     "AZURE_SDK_CLOUD_CONF",
     "REGISTRY_DISCOVERY_ENDPOINT_REGION",
@@ -56,6 +56,7 @@ def values(site: Site, bundle: Path, before: Mapping[str, str] = os.environ) -> 
     direct = ",".join(_direct(before))
     return {
         "ARM_CLOUD_METADATA_URL": f"{site.base}/metadata/endpoints?api-version=2019-05-01",  # must begin with the cloud's own address
+        "AZUREML_CURRENT_CLOUD": CLOUD,  # without it azure-ai-ml 1.8.0 takes the public cloud, and 1.35 does where no metadata answer
         "REGISTRY_DISCOVERY_ENDPOINT_URL": f"{site.base}/",
         "REQUESTS_CA_BUNDLE": str(bundle),
         "CURL_CA_BUNDLE": str(bundle),  # requests reads it second, curl first

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.azureml import paging
 from localcloud.azureml import site as sites
+from localcloud.azureml.environment import CLOUD
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.wire import Json, Response, answer
 
@@ -44,7 +45,7 @@ class Workspace:
     def _metadata(self, call: Call) -> Response:  # noqa: ARG002
         """Return one cloud; a key missing here makes the SDK skip it silently and use the public cloud."""
         cloud = {
-            "name": "LocalCloud",
+            "name": CLOUD,
             "portal": "https://portal.azure.com/",
             "resourceManager": self.site.base,
             "authentication": {

@@ -129,7 +129,7 @@ def skin(request: pytest.FixtureRequest) -> str:
 def _sdk(skin: str, new_world: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
     folder = tmp_path_factory.mktemp("sdk")
     with pytest.MonkeyPatch.context() as patch:
-        for name in (*environment.RIVALS, "ARM_CLOUD_METADATA_URL", "REGISTRY_DISCOVERY_ENDPOINT_URL"):
+        for name in (*environment.RIVALS, "AZUREML_CURRENT_CLOUD", "ARM_CLOUD_METADATA_URL", "REGISTRY_DISCOVERY_ENDPOINT_URL"):
             patch.setenv(name, "set so that the client's own change of it is undone")
             patch.delenv(name)
         patch.setenv("AZUREML_RUN_POLLING_INTERVAL_MIN", "0")  # seconds between two looks of jobs.stream
