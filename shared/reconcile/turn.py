@@ -30,6 +30,7 @@ from shared.ports import Change, Ports, Stored
 
 log = logging.getLogger("tuneloop.turn")
 
+LET_GO_ATTEMPTS_MAX = 5  # compare-and-set rounds against others; after that the lease ends the claim
 PROMISE_AHEAD_MAX = timedelta(hours=1)  # a message may hide for 7 days; looking hourly costs little and heals drift
 
 R = TypeVar("R", bound=Header)
@@ -163,6 +164,31 @@ def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | N
         _look(desk, life)
     except errors.LostRace:
         log.info("%s was written by somebody else meanwhile. action=lost_race", key)
+        if desk.record is not record:  # it is our claim
+            _let_go(desk, life.record_type)
+
+
+def _let_go(desk: Desk[Any], record_type: type[Header]) -> None:
+    """
+    End our claim on a record that somebody else wrote while we were at work (a permit, another candidate), and look again at once.
+
+    What the step came to is lost and will be seen in the world. Without this the record would count as being worked on until the lease
+    is over. A claim that is not ours is left alone.
+    """
+    ledger, key, ours = desk.loop.ports.ledger, desk.record.key, desk.record.attempt_began_at
+    for _ in range(LET_GO_ATTEMPTS_MAX if ours else 0):
+        stored = ledger.read(key)
+        record = msgspec.convert(stored.body, record_type) if stored else None
+        if stored is None or record is None or record.attempt_began_at != ours:
+            return
+        now = desk.now
+        body = {**stored.body, **_body(msgspec.structs.replace(record, attempt_began_at=None, next_look_at=now))}
+        try:
+            ledger.replace(key, body, stored.version)
+        except errors.LostRace:
+            continue
+        desk.loop.ports.turns.ring(key, who=desk.who, promised=now)
+        return
 
 
 def _look(desk: Desk[Any], life: Life[Any]) -> None:

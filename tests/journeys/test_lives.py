@@ -60,6 +60,27 @@ def test_a_service_that_is_asked_something_every_half_hour_stays(story):
     assert story.world.effects["deployment_deleted"] == 0
 
 
+def test_a_record_that_is_written_while_a_turn_is_at_work_on_it_is_looked_at_again_at_once(story, monkeypatch):
+    """A permit, or another candidate, may be written between a turn's claim and its last word, which then loses the race."""
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(timedelta(minutes=22))  # the job is done by now, its service is being made
+    key = only(story, Kind.SERVICE).key
+    create = fakes.FakeEndpoints.create_deployment
+
+    def meanwhile(self, *given, **named):
+        create(self, *given, **named)
+        stored = self.world.records[key]
+        self.world.records[key] = ({**stored[0], "field_of_another": "written meanwhile"}, stored[1] + 1)
+
+    monkeypatch.setattr(fakes.FakeEndpoints, "create_deployment", meanwhile)
+    story.timers_on = False
+    story.run(timedelta(minutes=12))
+
+    assert story.world.records[key][0]["field_of_another"] == "written meanwhile"
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+    assert story.world.effects["deployment"] == 1
+
+
 def test_while_the_metrics_are_out_nothing_is_deleted(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.world.metrics_out = True
