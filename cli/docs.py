@@ -16,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cli import demo
+from localcloud import faults, switches
+from localcloud.azureml.cloud import OWN, Cloud
+from localcloud.azureml.routes import MANAGEMENT, WORKSPACE, Route
+from localcloud.azureml.site import Site
+from localcloud.clocks import system
 from shared import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +67,13 @@ HOST_JSON_WHY: Mapping[str, str] = {
     "logging.applicationInsights.samplingSettings.excludedTypes": "requests and exceptions are never dropped",
 }
 HOST_JSON_PLAIN = frozenset({"version", "extensionBundle.id"})  # nothing to choose
+
+
+PROVIDER = "/providers/Microsoft.MachineLearningServices"
+SHORTER: Mapping[str, str] = {  # the beginning of a path -> how the emulator's table calls it
+    f"/mferp/managementfrontend/subscriptions/{{subscription}}/resourceGroups/{{group}}{PROVIDER}/registries/{{registry}}": "{registry}",
+    f"/subscriptions/{{subscription}}{PROVIDER}/locations/{{location}}": "{location}",
+}
 
 
 class Drift(Exception):
@@ -137,6 +149,80 @@ def _host_json() -> str:
     return _table(("value of host.json", "is", "why"), rows)
 
 
+def _operations() -> str:
+    """The coverage of the emulator, from its own table of routes."""
+    rows = [
+        (
+            f"`{route.method}` `{_short(route.path)}`",
+            _plain(route.does),
+            _versions(route.versions),
+            _plain(route.differs) or ("Azure has none" if route.path.startswith(OWN) else "none known"),
+        )
+        for route in _routes()
+    ]
+    nameless = [row[0] for row in rows if not row[1]]
+    if nameless:
+        raise Drift(f"docs/emulator.md: say in their Route what these are for (`does`): {', '.join(nameless)}.")
+    return _table(("operation", "what for", "api-versions", "differs from Azure"), iter(rows))
+
+
+def _routes() -> tuple[Route, ...]:
+    """Return what an emulator would answer; none is started, nothing is written."""
+    nowhere = Site(folder=ROOT / "nowhere", base="https://localhost", clock=system)
+    return Cloud(nowhere, _NoStorage(), "no key").table.routes
+
+
+class _NoStorage:
+    """Where nothing is ever read."""
+
+    def fetch(self, container: str, blob: str, target: Path) -> bool:
+        raise AssertionError(f"nobody asks for {container}/{blob} here, into {target}")
+
+
+def _short(path: str) -> str:
+    for whole, name in ((WORKSPACE, "{workspace}"), *SHORTER.items()):
+        path = path.replace(whole, name)
+    return path
+
+
+def _versions(versions: frozenset[str] | None) -> str:
+    if versions is None:
+        return "has none"
+    return "management" if versions == MANAGEMENT else ", ".join(f"`{one}`" for one in sorted(versions))
+
+
+def _management() -> str:
+    return ", ".join(f"`{one}`" for one in sorted(MANAGEMENT)) + "\n"
+
+
+def _switches() -> str:
+    rows = (
+        (f"`{name}`", ", ".join(f"`{side}`" for side in sides), _plain(switches.questions()[name]))
+        for name, sides in switches.sides().items()
+    )
+    return _table(("switch", "sides, the default first", "what is not known of Azure"), rows)
+
+
+def _faults() -> str:
+    rows = (
+        (f"`{name}`", ", ".join(f"`{one}`" for one in kind.match), _parameters(kind), _often(kind), _plain(kind.does))
+        for name, kind in faults.KINDS.items()
+    )
+    return _table(("fault", "`match` may name", "parameters", "`times`", "what happens"), rows)
+
+
+def _parameters(kind: faults.Kind) -> str:
+    return "<br>".join(f"`{name}`: {_plain(json.dumps(value))}" for name, value in kind.parameters.items())
+
+
+def _often(kind: faults.Kind) -> str:
+    return "always" if kind.times == 0 else str(kind.times)
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
 def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in document.items():
         path = f"{above}{name}"
@@ -160,6 +246,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "beside-the-class": _beside_the_class,
     "demo": _demo,
     "host-json": _host_json,
+    "operations": _operations,
+    "management-versions": _management,
+    "switches": _switches,
+    "faults": _faults,
 }
 
 

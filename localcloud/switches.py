@@ -2,7 +2,7 @@
 What nobody outside Azure knows for sure, as switches: each side can be played, and the app has to live with all of them.
 
 A switch is a question that the public sources leave open or answer differently. The first side is the default: the one that the
-sources make likelier or, where they say nothing, the harsher one. The sources are named in docs/local-cloud.md.
+sources make likelier or, where they say nothing, the harsher one. Where they are shown and tried: docs/emulator.md.
 """
 
 from __future__ import annotations

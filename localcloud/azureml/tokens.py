@@ -50,6 +50,8 @@ class Tokens:
                 versions=IDENTITY_VERSIONS,
                 signed=False,
                 query=queries.IDENTITY,
+                does="a token, as App Service gives it to a managed identity",
+                differs="anybody gets one; it may do everything",
             )
         ]
 

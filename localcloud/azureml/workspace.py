@@ -33,13 +33,29 @@ class Workspace:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path="/metadata/endpoints", handler=self._metadata, versions=METADATA_VERSIONS, signed=False),
-            Route(method="GET", path="/discovery", handler=self._discovery, versions=None, signed=False),
+            Route(
+                method="GET",
+                path="/metadata/endpoints",
+                handler=self._metadata,
+                versions=METADATA_VERSIONS,
+                signed=False,
+                does="which cloud this is, for azure-ai-ml and azure-identity",
+                differs="one cloud, LocalCloud, where Azure names its own",
+            ),
+            Route(
+                method="GET",
+                path="/discovery",
+                handler=self._discovery,
+                versions=None,
+                signed=False,
+                does="where the workspace keeps run history and MLflow",
+                differs="one host for all of it",
+            ),
             Route(
                 method="GET", path=_SUBSCRIPTION + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a subscription"
             ),
             Route(method="GET", path=_GROUP + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a resource group"),
-            Route(method="GET", path=WORKSPACE, handler=self._get),
+            Route(method="GET", path=WORKSPACE, handler=self._get, does="the workspace", differs="one workspace, there from the start"),
         ]
 
     def _metadata(self, call: Call) -> Response:  # noqa: ARG002

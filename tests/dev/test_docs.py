@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import re
@@ -16,6 +17,10 @@ import pytest
 
 import dev
 from cli import demo, docs
+from localcloud.azureml import command, environment, worlds
+from localcloud.azureml.site import Site
+from localcloud.clocks import system
+from localcloud.faults import Faults
 from shared import prepare
 from shared.domain import conversation, service, training, tuning
 from shared.settings import Settings
@@ -24,6 +29,7 @@ ROOT = docs.ROOT
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 README = (ROOT / "README.md").read_text("utf-8")
 OPERATING = (ROOT / "docs" / "operating.md").read_text("utf-8")
+EMULATOR = (ROOT / "docs" / "emulator.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 TREE = re.compile(r"^(?P<indent> *)(?P<names>\S+(?:, \S+)*)(?P<remark>  +\S.*)$")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -170,6 +176,44 @@ def test_the_rejection_in_the_readme_is_what_the_broken_example_is_told(tmp_path
     assert f"`{outcome.sentence}`" in README
 
 
+def test_every_plan_of_faults_in_the_emulators_page_can_be_planned():
+    plans = [json.loads(block) for block in blocks(EMULATOR, "json") if '"faults"' in block]
+
+    assert plans
+    assert all(Faults().add(plan) for plan in plans)
+
+
+def test_every_world_in_the_emulators_page_can_exist():
+    given = [json.loads(block) for block in blocks(EMULATOR, "json") if '"world"' in block]
+
+    assert given
+    assert [worlds.changed(one).component_version for one in given]
+
+
+def test_every_option_that_the_emulators_page_names_is_one_of_the_command():
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    known = {option for action in parser._actions for option in action.option_strings}
+    named = set(re.findall(r"`(?:[^`]* )?(--[a-z-]+)", prose(EMULATOR)))
+
+    assert len(named) > 8
+    assert named <= known
+
+
+def test_every_variable_that_the_emulators_page_names_is_in_its_env_file(tmp_path):
+    written = environment.values(Site(folder=tmp_path, base="https://localhost:1", clock=system), tmp_path, before={})
+    table = EMULATOR.split("| variable | what it does |")[1].split("\n\n")[0]
+
+    assert set(re.findall(r"`([A-Za-z_]+)`", table)) == set(written)
+
+
+def test_every_control_address_stands_in_the_emulators_page():
+    table = EMULATOR.split("| address | GET | POST |")[1].split("\n\n")[0]
+    paths = {route.path for route in docs._routes() if route.path.startswith("/_localcloud/")}
+
+    assert set(re.findall(r"`(/_localcloud/[a-z]+)` \|", table)) == paths
+
+
 def test_the_tables_say_what_the_code_says():
     assert docs.main(["--check"]) == docs.OK
 
@@ -177,7 +221,7 @@ def test_the_tables_say_what_the_code_says():
 @pytest.fixture
 def copied(tmp_path):
     """The project's pages and what their tables come from, elsewhere."""
-    for name in ("cli", "shared", "docs"):
+    for name in ("cli", "shared", "localcloud", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("README.md", "host.json", docs.EXAMPLE):
         shutil.copy(ROOT / name, tmp_path)
@@ -195,6 +239,15 @@ def test_a_table_that_drifted_fails_the_check_and_is_named(copied):
 
     assert ended.returncode == docs.DRIFT
     assert "docs/settings.md" in ended.stderr.replace("\\", "/")
+
+
+def test_an_operation_of_the_emulator_that_the_page_lacks_fails_the_check(copied):
+    routes = copied / "localcloud" / "azureml" / "workspace.py"
+    routes.write_text(routes.read_text("utf-8").replace('path="/discovery"', 'path="/discovery/of/another"'), "utf-8")
+    ended = checked(copied)
+
+    assert ended.returncode == docs.DRIFT
+    assert "docs/emulator.md" in ended.stderr.replace("\\", "/")
 
 
 def test_a_new_number_in_host_json_asks_for_its_reason(copied):
