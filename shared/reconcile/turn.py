@@ -160,6 +160,7 @@ def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | N
     if record.next_look_at != promised:
         return
     desk = Desk(loop=loop, who=who, record=record, stored=stored)
+    _tell_opening(desk)
     try:
         _look(desk, life)
     except errors.LostRace:
@@ -189,6 +190,16 @@ def _let_go(desk: Desk[Any], record_type: type[Header]) -> None:
             continue
         desk.loop.ports.turns.ring(key, who=desk.who, promised=now)
         return
+
+
+def _tell_opening(desk: Desk[Any]) -> None:
+    """Announce at the first look that the record was opened: the door that opened it has no time for a slow topic."""
+    record = desk.record
+    first = record.history[0]
+    if len(record.history) > 1 or record.next_look_at != first.at:
+        return
+    opening = Change(key=record.key, at=first.at, stage=record.stage, what=first.what, why=first.why, next_action=record.next_action)
+    desk.loop.ports.announcer.announce(opening)
 
 
 def _look(desk: Desk[Any], life: Life[Any]) -> None:

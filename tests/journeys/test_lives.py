@@ -38,6 +38,16 @@ def test_an_upload_becomes_a_served_model(story):
     assert story.world.endpoints[live.endpoint]["traffic"] == {live.live.name: 100}
 
 
+def test_every_line_of_every_history_is_announced_once_and_in_order(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(8 * HOUR)
+
+    for kind in Kind:
+        record = only(story, kind)
+        told = [(change.at, change.what, change.why) for change in story.world.changes if change.key == record.key]
+        assert told == [(line.at, line.what, line.why) for line in record.history], kind
+
+
 def test_an_unused_service_falls_asleep_and_is_torn_down_and_bills_nothing_more(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.run(8 * HOUR)
