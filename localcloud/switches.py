@@ -33,6 +33,9 @@ class Switches:
     reply_shape: Literal["records", "list", "output"] = _switch(
         "records", 'Does a tuned model answer [{"0": text}], [text] or {"output": text}?'
     )
+    same_key_again: Literal["fresh", "kept"] = _switch(
+        "fresh", "Does a key become another one when it is regenerated with the value that it has, as azure-ai-ml 1.35.2 asks for?"
+    )
     event_casing: Literal["camel", "pascal"] = _switch("camel", "Are the keys of an Azure ML event's data runId or RunId?")
     event_statuses: Literal["all", "good", "none"] = _switch(
         "all", "Is RunStatusChanged raised for every status, for all but Failed and Canceled, or never?"

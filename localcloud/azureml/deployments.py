@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from localcloud import faults
 from localcloud.azureml import lifecycle, paging
+from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.endpoints import CHANGING, NAME, PATH
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import Deployment, Endpoint, Model
 from localcloud.azureml.routes import Call, Route
 from localcloud.azureml.shapes import deployments as shapes
-from localcloud.azureml.shapes import queries, small
+from localcloud.azureml.shapes import queries, small, words
 from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 DEPLOYMENTS_MAX = 20  # per endpoint (Azure ML, how-to-manage-quotas)
 INSTANCES_MAX = 50  # per deployment (the same page)
+MODEL_MOUNT = "/var/azureml-app/azureml-models/"  # where Azure mounts a model (how-to-deploy-online-endpoints)
 RESTARTS_MAX = 5  # a guess: after that the container is left down
 _PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "period": "PT10S", "initialDelay": "PT10S"}
 _REQUESTS = {"maxQueueWait": "PT0S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
@@ -245,6 +247,9 @@ class Deployments:
     def _logs(self, call: Call) -> Response:
         deployment = self._find(call)
         asked = small.LOGS.read(call.request.json())
+        if asked.container_type is words.Container.STORAGE_INITIALIZER:
+            at = sites.stamp(deployment.created)
+            return answer({"content": f"{at} The model {deployment.model} lies at {MODEL_MOUNT}{deployment.model.replace(':', '/')}."})
         child = self._children.get(deployment.key)
         return answer({"content": child.log_tail(asked.tail or LOG_LINES) if child else ""})
 

@@ -243,8 +243,11 @@ class Endpoints:
     def _regenerate(self, call: Call) -> Response:
         endpoint, body = self._with_keys(call), call.request.json()
         asked = small.REGENERATE_KEYS.read(body)
-        fresh = asked.key_value or self._fresh_key()
-        endpoint.keys = (fresh, endpoint.keys[1]) if asked.key_type is words.KeyType.PRIMARY else (endpoint.keys[0], fresh)
+        place = 0 if asked.key_type is words.KeyType.PRIMARY else 1
+        keys = list(endpoint.keys)
+        unchosen = not asked.key_value or (asked.key_value == keys[place] and self.ground.switches.same_key_again == "fresh")
+        keys[place] = self._fresh_key() if unchosen else str(asked.key_value)
+        endpoint.keys = (keys[0], keys[1])
         self.all.save(endpoint.name, endpoint)
         return Response(status=200)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,17 @@ class Sdk:
 
         component = self.registry.components.get("chat_completion_pipeline", label="latest")
         self.world.upload(wish, path=name)
+        given = {
+            "mlflow_model_path": Input(type="mlflow_model", path=BASE_MODEL),
+            "train_file_path": Input(type="uri_file", path=f"{FILES}{name}/train.jsonl"),
+            "validation_file_path": Input(type="uri_file", path=f"{FILES}{name}/validation.jsonl"),
+            "compute_finetune": "gpu-cluster",
+            "num_train_epochs": 1,
+        }
 
         @pipeline(display_name="a tuning")
         def fine_tuning() -> dict[str, Any]:
-            node = component(
-                mlflow_model_path=Input(type="mlflow_model", path=BASE_MODEL),
-                train_file_path=Input(type="uri_file", path=f"{FILES}{name}/train.jsonl"),
-                validation_file_path=Input(type="uri_file", path=f"{FILES}{name}/validation.jsonl"),
-                **({"compute_finetune": "gpu-cluster", "num_train_epochs": 1} | inputs),
-            )
+            node = component(**(given | inputs))
             return {"trained_model": node.outputs.mlflow_model_folder}
 
         job = fine_tuning()
@@ -126,15 +129,22 @@ def skin(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def _sdk(skin: str, new_world: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
+def emulator_storage() -> Any:
+    """What the emulator reads blobs from; None: a dict."""
+    return None
+
+
+@pytest.fixture(scope="module")
+def _sdk(skin: str, emulator_storage: Any, new_world: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sdk]:
     folder = tmp_path_factory.mktemp("sdk")
+    build = partial(new_world, storage=emulator_storage)
     with pytest.MonkeyPatch.context() as patch:
         for name in (*environment.RIVALS, "AZUREML_CURRENT_CLOUD", "ARM_CLOUD_METADATA_URL", "REGISTRY_DISCOVERY_ENDPOINT_URL"):
             patch.setenv(name, "set so that the client's own change of it is undone")
             patch.delenv(name)
         patch.setenv("AZUREML_RUN_POLLING_INTERVAL_MIN", "0")  # seconds between two looks of jobs.stream
         patch.setenv("AZUREML_RUN_POLLING_INTERVAL_MAX", "1")
-        with (over_https if skin == "https" else in_process)(folder, new_world, patch) as sdk:
+        with (over_https if skin == "https" else in_process)(folder, build, patch) as sdk:
             sdk.cloud.start()
             yield sdk
             sdk.cloud.close()
