@@ -29,7 +29,6 @@ SILENT_SECONDS_MAX = 300  # a kept connection on which nothing comes is closed t
 HANDSHAKE_SECONDS_MAX = 10
 LINE_BYTES_MAX = 65_536  # of a chunk's header
 QUEUE = 128  # connections that wait to be accepted
-METHODS = ("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS")
 LOG = logging.getLogger(__name__)
 
 
@@ -208,7 +207,18 @@ class _Connection(BaseHTTPRequestHandler):
         if answered.ending is Ending.RESET:
             self.server.reset_at_end(self.connection)
 
-    do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = _serve
+    def __getattr__(self, name: str) -> Any:
+        """The standard library looks for a method do_<METHOD>; here whoever answers decides which methods there are."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def parse_request(self) -> bool:
+        """Keep the target as it came: the standard library takes a second slash at its beginning away."""
+        understood = super().parse_request()
+        if understood:
+            self.path = self.requestline.split()[1]
+        return understood
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():

@@ -50,6 +50,8 @@ def request_of(method: str, target: str, headers: Mapping[str, str], body: bytes
 
     A name that the query has twice has both values, joined by a comma, as ASP.NET reads them: no single value is believed.
     """
+    if target.startswith(("http://", "https://")):  # as proxies are asked
+        target = "/" + target.partition("://")[2].partition("/")[2]
     path, _, query = target.partition("?")
     values: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):

@@ -57,6 +57,14 @@ def test_one_connection_carries_many_requests(start, connected):
         assert connection.sock is first
 
 
+@pytest.mark.parametrize(("method", "target"), [("BREW", "/x"), ("get", "/x"), ("GET", "//x//y"), ("GET", "/a%2Fb?c=%20")])
+def test_every_method_and_target_reaches_whoever_answers_as_it_came(start, connected, method, target):
+    connection = connected(start(lambda asked: web.Answered(status=200, body=f"{asked.method} {asked.target}".encode())))
+    connection.request(method, target)
+
+    assert connection.getresponse().read().decode() == f"{method} {target}"
+
+
 def test_a_body_in_chunks_arrives_whole(start, connected):
     connection = connected(start())
     connection.request("POST", "/x", body=iter([b"one ", b"two"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
