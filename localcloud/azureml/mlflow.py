@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from localcloud.azureml.records import Job, Step
     from localcloud.azureml.site import Site
 
-STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING", "Finalizing": "RUNNING"}
+STATUS = {
+    "Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING", "Finalizing": "RUNNING",
+    "CancelRequested": "RUNNING", "NotResponding": "FAILED",
+}  # fmt: skip
 MAX_RESULTS = 25_000  # the most that MLflow gives at once
+RUNS_ON_A_PAGE = 1000  # where a search names no number (MLflow, REST API)
 _ROOT_FILTER = re.compile(r"""\s*tags\.[`"]?mlflow\.(rootRunId|parentRunId)[`"]?\s*=\s*['"]([^'"]+)['"]\s*""")
 FINETUNE = "chat_completion_finetune"
 
@@ -77,17 +81,19 @@ class Mlflow:
         return found
 
     def _run(self, call: Call) -> Response:
-        run_id = call.request.query.get("run_id") or call.request.query.get("run_uuid") or ""
-        job, step = self._find(run_id)
-        return answer({"run": self._body(job, step)})
+        run_id = _run_id(call)
+        found = self._find(run_id)
+        return answer({"run": self._body(*found)}) if found else _missing(f"Run with id={run_id} not found")
 
     def _history(self, call: Call) -> Response:
         query = call.request.query
-        job, step = self._find(query.get("run_id") or query.get("run_uuid") or "")
+        found = self._find(_run_id(call))
+        if found is None:
+            return _missing(f"Run with id={_run_id(call)} not found")
         key = query.get("metric_key", "")
         first = _number(query.get("page_token"), 0)
         limit = min(_number(query.get("max_results"), MAX_RESULTS), MAX_RESULTS)
-        points = [point for point in self._points(job, step) if point["key"] == key]
+        points = [point for point in self._points(*found) if point["key"] == key]
         body: Json = {"metrics": points[first : first + limit]}
         if first + limit < len(points):
             body["next_page_token"] = str(first + limit)
@@ -96,7 +102,7 @@ class Mlflow:
     def _search(self, call: Call) -> Response:
         body = call.request.json()
         asked = small.RUN_SEARCH.read(body)
-        unplayed({"order_by": asked.order_by, "page_token": asked.page_token, "run_view_type DELETED_ONLY": asked.only_deleted})
+        unplayed({"order_by": asked.order_by, "run_view_type DELETED_ONLY": asked.only_deleted})
         text = str(body.get("filter") or "")
         match = _ROOT_FILTER.fullmatch(text) if text else None
         if text and match is None:
@@ -111,7 +117,11 @@ class Mlflow:
                 runs.append(self._body(job, None))
             if match is None or match[2] == job.name:
                 runs += [self._body(job, step) for step in job.steps]
-        return answer({"runs": runs[: _number(str(body.get("max_results", "")), 1000)]})
+        first, limit = _number(asked.page_token, 0), asked.max_results or RUNS_ON_A_PAGE
+        found: Json = {"runs": runs[first : first + limit]}
+        if first + limit < len(runs):
+            found["next_page_token"] = str(first + limit)
+        return answer(found)
 
     def _experiment(self, call: Call) -> Response:
         name = call.request.query.get("experiment_name", "")
@@ -121,14 +131,14 @@ class Mlflow:
                 return answer({"experiment": experiment | {"artifact_location": "", "tags": []}})
         return _missing(f"Could not find experiment with name '{name}'")
 
-    def _find(self, run_id: str) -> tuple[Job, Step | None]:
+    def _find(self, run_id: str) -> tuple[Job, Step | None] | None:
         for job in self.jobs.all.values():
             if job.name == run_id:
                 return job, None
             for step in job.steps:
                 if step.run_id == run_id:
                     return job, step
-        raise Refused(404, "RESOURCE_DOES_NOT_EXIST", f"Run {run_id} not found.")
+        return None
 
     def _body(self, job: Job, step: Step | None) -> Json:
         status = step.status if step else job.status
@@ -189,5 +199,10 @@ def _number(text: str | None, otherwise: int) -> int:
     return int(text) if text and text.isdigit() else otherwise
 
 
+def _run_id(call: Call) -> str:
+    return call.request.query.get("run_id") or call.request.query.get("run_uuid") or ""
+
+
 def _missing(message: str) -> Response:
+    """Return MLflow's own shape of an error, which its client reads."""
     return answer({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": message}, 404)
