@@ -134,7 +134,7 @@ def measured(folder: Path) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "answer_bytes": len(answer),
-        "start_seconds": {"median": statistics.median(starts), "all": starts, "wanted_below": START_WANTED},
+        "start_seconds": {"median": statistics.median(starts), "first": starts[0], "all": starts, "wanted_below": START_WANTED},
         "rate_wanted_above": RATE_WANTED,
         "contenders": rates,
     }
@@ -312,8 +312,11 @@ def memory_mb(pid: int) -> float:
 
 def table(found: dict[str, Any]) -> str:
     start = found["start_seconds"]
-    lines = [f"start, imports done to first 200: {start['median']:.2f} s (wanted: under {START_WANTED:.0f} s)"]
-    lines += [f"one answer is {found['answer_bytes']} bytes; {found['cores']} cores, load {found['load']:.1f}"]
+    wanted = f"wanted: under {START_WANTED:.0f} s; with new certificates {start['first']:.2f} s"
+    lines = [f"start, imports done to first 200: {start['median']:.2f} s ({wanted})"]
+    lines += [
+        f"{found['answer_bytes']} bytes an answer, {found['cores']} cores, load {found['load']:.1f}; wanted: over {RATE_WANTED} answers/s"
+    ]
     lines += [
         f"{name:<32} {one['rate']:8.0f} answers/s  {one['cpu_ms']:6.2f} ms of processor each  {one['memory_mb']:5.0f} MB"
         for name, one in found["contenders"].items()

@@ -80,11 +80,14 @@ class Table:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
+        self._by_method: dict[str, list[Route]] = {}
+        for route in self.routes:
+            self._by_method.setdefault(route.method, []).append(route)
 
     def find(self, request: Request) -> tuple[Route, Call]:
         """Return the route and the names in the path; an unknown path or api-version is refused."""
-        for route in self.routes:
-            match = route.pattern.fullmatch(request.path) if route.method == request.method else None
+        for route in self._by_method.get(request.method, ()):
+            match = route.pattern.fullmatch(request.path)
             if match:
                 _check_version(route, request)
                 _check_query(route, request)

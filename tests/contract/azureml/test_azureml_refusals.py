@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
+
+from localcloud.clocks import ManualClock
 
 
 def test_an_unknown_path_is_a_501_that_names_it(world: Any, kit: Any) -> None:
@@ -188,3 +191,30 @@ def test_no_secret_of_a_body_is_in_the_record_of_the_traffic(world: Any, kit: An
 
     assert "a-secret" not in record
     assert '"adminUserName": "me"' in record
+
+
+def test_a_token_is_checked_by_its_end_also_when_it_was_seen_before(world: Any, kit: Any) -> None:
+    token = "Bearer " + world.cloud.tokens.issue("https://management.azure.com")[0]
+    assert world.ask("GET", "jobs", authorization=token).status == 200
+    world.offset = timedelta(hours=24, seconds=1)
+    refused = world.ask("GET", "jobs", authorization=token)
+
+    assert (refused.status, kit.error(refused)["code"]) == (401, "ExpiredAuthenticationToken")
+
+
+def test_a_token_that_was_changed_or_is_meant_for_others_is_refused_also_when_the_right_one_was_seen(world: Any, kit: Any) -> None:
+    token = world.cloud.tokens.issue("https://management.azure.com")[0]
+    other = world.cloud.tokens.issue("https://storage.azure.com")[0]
+    assert world.ask("GET", "jobs", authorization=f"Bearer {token}").status == 200
+    codes = [kit.error(world.ask("GET", "jobs", authorization=f"Bearer {one}"))["code"] for one in (token[:-3] + "abc", other, other)]
+
+    assert codes == ["InvalidAuthenticationToken", "InvalidAuthenticationTokenAudience", "InvalidAuthenticationTokenAudience"]
+
+
+def test_on_a_manual_clock_tokens_never_end(make_world: Any) -> None:
+    clock = ManualClock()
+    world = make_world(site={"clock": clock})
+    token = "Bearer " + world.cloud.tokens.issue("https://management.azure.com")[0]
+    clock.move(timedelta(days=365))
+
+    assert world.ask("GET", "jobs", authorization=token).status == 200
