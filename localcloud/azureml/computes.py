@@ -15,12 +15,14 @@ from localcloud.azureml.records import Cluster
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import computes as compute_shapes
 from localcloud.azureml.shapes import computes as shapes
-from localcloud.azureml.shapes import queries, words
+from localcloud.azureml.shapes import queries, small, words
 from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.operations import Operations
     from localcloud.azureml.sizes import Size
@@ -30,6 +32,7 @@ FIRST = "gpu-cluster"  # the cluster that is there from the start
 NAME = re.compile(compute_shapes.NAME)  # the published types; Azure's page speaks of 2 to 32 characters, and allows more
 NODES_MAX = 100  # of one cluster (DOC how-to-manage-quotas: 100 nodes by default where nodes speak to each other)
 PRIORITIES = ("Dedicated", "LowPriority")
+_NODE_STATES = tuple(f"{state}NodeCount" for state in ("preparing", "running", "idle", "unusable", "leaving", "preempted"))
 CHANGING = frozenset({"Creating", "Updating", "Deleting"})
 
 
@@ -40,6 +43,7 @@ class Computes:
         self.ground = ground
         self.site = ground.site
         self.all = Shelf(ground.store, "compute", Cluster)
+        self.busy: Callable[[str], list[str]] = lambda _: []  # given by the room of jobs: the job on each busy node of a cluster
         self._operations = operations
         self._nodes_max = nodes_max
         if is_first_start and not len(self.all):
@@ -71,6 +75,20 @@ class Computes:
                 handler=self._put,
                 does="make or change a cluster",
                 differs="AmlCompute only; no machine is real, no quota is counted",
+            ),
+            Route(
+                method="PATCH",
+                path=WORKSPACE + "/computes/{name}",
+                handler=self._patch,
+                does="change how far a cluster is scaled",
+            ),
+            Route(
+                method="POST",
+                path=WORKSPACE + "/computes/{name}/listNodes",
+                handler=self._list_nodes,
+                query=queries.COMPUTES,
+                does="the machines of a cluster, and the job on each",
+                differs="a machine is gone at once when its job has ended",
             ),
             Route(
                 method="DELETE",
@@ -138,19 +156,40 @@ class Computes:
             raise Refused(404, "ResourceNotFound", message)
         return cluster
 
+    def _list_nodes(self, call: Call) -> Response:
+        """Return a node for each running job's machine, and idle ones up to the cluster's minimum."""
+        small.NOTHING.read(call.request.json())
+        cluster = self._find(call["name"])
+        busy = self.busy(cluster.name)
+        idle = max(0, cluster.nodes_min - len(busy))
+        jobs: list[str | None] = [*busy, *[None] * idle]
+        return answer({"nodes": [_node(cluster.name, number, job) for number, job in enumerate(jobs)]})
+
+    def _check_moment(self, cluster: Cluster) -> None:
+        if cluster.state in CHANGING:
+            message = f"The compute '{cluster.name}' is in {cluster.state} provisioning state; wait until that has ended."
+            raise Refused(int(self.ground.switches.conflict_status), "Conflict", message)
+
+    def _patch(self, call: Call) -> Response:
+        """What a client leaves out stays; azure-mgmt-machinelearningservices sends this, azure-ai-ml a whole PUT."""
+        cluster, body = self._find(call["name"]), call.request.json()
+        shapes.PATCH.read(body, version=call.request.query["api-version"])
+        self._check_moment(cluster)
+        scale = mapping(mapping(mapping(body, "properties", "A compute"), "properties", "A compute"), "scaleSettings", "A cluster")
+        cluster.nodes_min, cluster.nodes_max = _span(scale, cluster.nodes_min, cluster.nodes_max)
+        cluster.idle = str(scale.get("nodeIdleTimeBeforeScaleDown") or cluster.idle)
+        cluster.modified = self.ground.now()
+        operation = self._begin(cluster, "Updating", call)
+        return answer(self._body(cluster), 202, _without_location(self._operations.headers(operation)))
+
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()
         old = self.all.get(name)
-        if old is not None and old.state in CHANGING:
-            raise Refused(
-                int(self.ground.switches.conflict_status),
-                "Conflict",
-                f"The compute '{name}' is in {old.state} provisioning state; wait until that has ended.",
-            )
+        if old is not None:
+            self._check_moment(old)
         cluster = self._checked(name, body, call.request.query["api-version"], old)
         operation = self._begin(cluster, "Updating" if old else "Creating", call)
-        headers = self._operations.headers(operation, f"{self.site.workspace_id}/computes/{name}")
-        return answer(self._body(cluster), 200 if old else 201, headers)
+        return answer(self._body(cluster), 200 if old else 201, _without_location(self._operations.headers(operation)))
 
     def _delete(self, call: Call) -> Response:
         cluster = self.all.get(call["name"])
@@ -165,7 +204,7 @@ class Computes:
         if cluster.state != "Deleting":
             self._begin(cluster, "Deleting", call)
         assert cluster.operation is not None
-        return Response(status=202, headers=self._operations.headers(cluster.operation))
+        return Response(status=202, headers=_without_location(self._operations.headers(cluster.operation)))
 
     def _begin(self, cluster: Cluster, state: str, call: Call) -> str:
         cluster.state = state
@@ -187,19 +226,21 @@ class Computes:
         properties: Json = body["properties"]
         asked = mapping(properties, "properties", "A compute")
         scale = mapping(asked, "scaleSettings", "A cluster")
+        nodes_min, nodes_max = _span(scale, 0, 1)
         now = self.ground.now()
         return Cluster(
             name=name,
             size=self._size(asked.get("vmSize"), old),
             priority=_priority(asked.get("vmPriority"), old),
-            nodes_min=_nodes(scale, "minNodeCount", 0, low=0),
-            nodes_max=_nodes(scale, "maxNodeCount", 1, low=max(1, _nodes(scale, "minNodeCount", 0, low=0))),
+            nodes_min=nodes_min,
+            nodes_max=nodes_max,
             idle=str(scale.get("nodeIdleTimeBeforeScaleDown") or "PT120S"),
             tags=text_map(body, "tags", "A compute"),
             description=str(properties.get("description") or ""),
             identity=body.get("identity"),
             created=old.created if old else now,
             modified=now,
+            asked=_unplayed_but_shown(properties, asked),
         )
 
     def _size(self, given: object, old: Cluster | None) -> Size:
@@ -214,6 +255,9 @@ class Computes:
         return size
 
     def _body(self, cluster: Cluster) -> Json:
+        """Return the cluster as Azure answers it: its times are among its properties, and there is no systemData [recorded]."""
+        busy = len(self.busy(cluster.name))
+        nodes = max(busy, cluster.nodes_min)
         shown = {
             "vmSize": cluster.size.name,
             "vmPriority": cluster.priority,
@@ -223,17 +267,30 @@ class Computes:
                 "maxNodeCount": cluster.nodes_max,
                 "nodeIdleTimeBeforeScaleDown": cluster.idle,
             },
+            "subnet": None,
             "remoteLoginPortPublicAccess": "NotSpecified",
             "allocationState": "Steady",
+            "currentNodeCount": nodes,
+            "targetNodeCount": nodes,
+            "nodeStateCounts": dict.fromkeys(_NODE_STATES, 0) | {"runningNodeCount": busy, "idleNodeCount": nodes - busy},
+            "errors": None,
+            **cluster.asked.get("properties", {}),
         }
         properties = {
+            "createdOn": sites.stamp(cluster.created),
+            "modifiedOn": sites.stamp(cluster.modified),
+            "disableLocalAuth": bool(cluster.asked.get("disableLocalAuth")),
+            "description": cluster.description or None,
+            "resourceId": None,
             "computeType": "AmlCompute",
             "computeLocation": self.site.location,
             "provisioningState": cluster.state,
-            "description": cluster.description,
+            "provisioningErrors": None,
+            "isAttachedCompute": False,
             "properties": shown,
         }
         body = self.site.resource(f"computes/{cluster.name}", "computes", properties, cluster.created, cluster.modified)
+        del body["systemData"]
         identity = {"identity": _identity(cluster.identity)} if cluster.identity else {}
         return body | {"location": self.site.location, "tags": cluster.tags, **identity}
 
@@ -249,7 +306,6 @@ def _check_played(shape: shapes.Cluster) -> None:
             "properties.properties.virtualMachineImage": asked.virtual_machine_image,
             "properties.properties.isolatedNetwork": asked.isolated_network,
             "properties.properties.subnet": asked.subnet,
-            "properties.properties.userAccountCredentials": asked.user_account_credentials,
             "properties.properties.propertyBag": asked.property_bag,
             "properties.properties.osType Windows": asked.os_type is words.OsType.WINDOWS,
         }
@@ -271,6 +327,37 @@ def _nodes(scale: Json, key: str, default: int, *, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= NODES_MAX:
         raise Refused(400, "BadRequest", f"A cluster's {key} must be a whole number from {low} to {NODES_MAX}, and is {value!r}.")
     return value
+
+
+def _span(scale: Json, least: int, most: int) -> tuple[int, int]:
+    """Return how few and how many nodes are asked for; `least` and `most` hold where nothing is said."""
+    low = _nodes(scale, "minNodeCount", least, low=0)
+    return low, _nodes(scale, "maxNodeCount", most, low=max(1, low))
+
+
+def _unplayed_but_shown(outer: Json, inner: Json) -> Json:
+    """Return what changes nothing where no machine is real. The password of an account is never kept, and Azure never shows it."""
+    account = inner.get("userAccountCredentials")
+    shown = {name: inner[name] for name in ("remoteLoginPortPublicAccess", "enableNodePublicIp") if inner.get(name) is not None}
+    if account:
+        shown["userAccountCredentials"] = {**account, "adminUserPassword": None}
+    return {"properties": shown, "disableLocalAuth": bool(outer.get("disableLocalAuth"))}
+
+
+def _without_location(headers: Mapping[str, str]) -> Json:
+    """Return the headers of an operation on a cluster: it is followed by its status alone, and says no time-out [recorded]."""
+    return {name: value for name, value in headers.items() if name not in {"Location", "x-ms-async-operation-timeout"}}
+
+
+def _node(cluster: str, number: int, job: str | None) -> Json:
+    return {
+        "nodeId": sites.stable_guid("node", cluster, str(number)),
+        "privateIpAddress": None,
+        "publicIpAddress": None,
+        "port": None,
+        "nodeState": "running" if job else "idle",
+        "runId": job,
+    }
 
 
 def _identity(asked: Json) -> Json:

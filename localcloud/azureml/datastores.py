@@ -5,6 +5,7 @@ Datastores are names for containers of the storage account; a job's inputs are r
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ _LONG = re.compile(
     r"azureml://subscriptions/[^/]+/resourcegroups/[^/]+(?:/providers/[^/]+)?/workspaces/[^/]+/datastores/(?P<store>[^/]+)/paths/(?P<path>.+)",
     re.IGNORECASE,
 )
+SAS_HOURS = 1  # of a signature, where a client names no time; a guess, and what azure-ai-ml asks for
+_PERMISSIONS = "racwdl"  # read, add, create, write, delete, list: what an upload and a download need
 DEFAULT = "workspaceblobstore"  # where the SDK puts a job's local files
 
 
@@ -70,6 +73,18 @@ class BlobStorage:
                 message = f"The storage account at {self.endpoint} does not answer; start it: python -m localcloud azurite."
                 raise Refused(400, "UserError", message, detail="StorageNotReachable") from None
 
+    def sas(self, container: str, hours: int) -> str:
+        """Return a signature that opens one container for so long, by the storage account's clock and not by this cloud's."""
+        from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+
+        return generate_container_sas(
+            self.account,
+            container,
+            account_key=self.account_key,
+            permission=ContainerSasPermissions.from_string(_PERMISSIONS),
+            expiry=datetime.now(UTC) + timedelta(hours=hours),
+        )
+
     @property
     def account_key(self) -> str:
         return self._part("AccountKey")
@@ -111,7 +126,7 @@ class Datastores:
                 path=WORKSPACE + "/datastores/{name}/listSecrets",
                 handler=self._secrets,
                 locked=False,
-                does="the key for an upload",
+                does="the key for an upload, or a signature that ends",
                 differs="makes the container if it is not there",
             ),
         ]
@@ -145,13 +160,20 @@ class Datastores:
         return answer(self._body(self._known(call["name"])))
 
     def _secrets(self, call: Call) -> Response:
-        """Whoever asks for the key is about to upload."""
-        small.SECRET_EXPIRY.read(call.request.json())
-        name = self._known(call["name"])
-        if not isinstance(self.storage, BlobStorage):
-            return answer({"secretsType": "AccountKey", "key": ""})
-        self.storage.ensure(self.site.datastores[name])
-        return answer({"secretsType": "AccountKey", "key": self.storage.account_key})
+        """
+        Whoever asks for the key is about to upload. One that ends is a signature, also where the datastore's credential is a key.
+
+        azure-ai-ml from 1.18 on asks for one that ends; up to 1.31 at least it takes nothing else [read, _artifact_utilities.py].
+        """
+        asked = small.SECRET_EXPIRY.read(call.request.json())
+        container = self.site.datastores[self._known(call["name"])]
+        storage = self.storage if isinstance(self.storage, BlobStorage) else None
+        if storage:
+            storage.ensure(container)
+        if asked.expirable_secret:
+            hours = asked.expire_after_hours or SAS_HOURS
+            return answer({"secretsType": "Sas", "sasToken": storage.sas(container, hours) if storage else ""})
+        return answer({"secretsType": "AccountKey", "key": storage.account_key if storage else ""})
 
     def _known(self, name: str) -> str:
         if name not in self.site.datastores:

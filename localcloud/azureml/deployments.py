@@ -203,6 +203,9 @@ class Deployments:
         model = self._models.by_id(wanted)
         if model is None:
             raise Refused(400, "BadRequest", f"The model {wanted} was not found; register it first.", detail="ModelNotFound")
+        if not model.job:
+            message = f"The local cloud deploys what a job left, and {model.key} was registered from {model.properties['modelUri']}."
+            raise Refused(501, "NotImplementedByLocalCloud", message, target="properties.model")
         return model
 
     def _patch(self, call: Call) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")  # the rest may be changed by another PUT
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
+_UNNAMED = {"description": None, "computeId": None, "componentId": None, "identity": None}  # what Azure answers of them then [recorded]
 FETCHERS = 2  # jobs whose inputs are read at the same time
 FETCH_SECONDS_MAX = 10.0  # a guess: a reset does not wait longer for storage that hangs
 FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
@@ -67,6 +68,7 @@ class Jobs:
         self.all = Shelf(ground.store, "job", Job)
         self._registry = registry
         self._clusters = clusters
+        clusters.busy = self._on_nodes_of
         self._datastores = datastores
         self._operations = operations
         self._announcer = announcer
@@ -182,7 +184,7 @@ class Jobs:
             planned=self.ground.plan(FAULTS, name=name),
         )
         self._tell_root(job)
-        return answer(self._body(job), 201)
+        return answer(self._body(job), 201, {"Location": self.site.address(f"jobs/{name}", call.request.query["api-version"])})
 
     def _put_again(self, job: Job, fresh: Json) -> Response:
         """A name is used once: other content is refused, other tags are taken, and the same again is a matter of the switch."""
@@ -224,7 +226,7 @@ class Jobs:
             "Tracking": {"jobServiceType": "Tracking", "endpoint": tracking},
             "Studio": {"jobServiceType": "Studio", "endpoint": f"{self.site.base}/_localcloud/state#{job.name}"},
         }
-        properties = {**job.properties, "status": job.status, "services": services}
+        properties = {**_UNNAMED, **job.properties, "status": job.status, "services": services}
         if job.status != "NotStarted":
             properties["properties"] = self.root_run(job)["properties"]
         return self.site.resource(f"jobs/{job.name}", "jobs", properties, job.created)
@@ -348,10 +350,17 @@ class Jobs:
             self._fail(job, "UserError", refusal)
             return
         if job.order.cluster is not None:
-            running = sum(1 for other in self.all.values() if other.status == "Running" and other.order.cluster == job.order.cluster)
+            running = sum(1 for _ in self._running_on(job.order.cluster))
             if running >= self._nodes_max(job.order.cluster):
                 return
         self._move(job, "Running")
+
+    def _running_on(self, cluster: str) -> Iterator[Job]:
+        return (job for job in self.all.values() if job.status == "Running" and job.order.cluster == cluster)
+
+    def _on_nodes_of(self, cluster: str) -> list[str]:
+        """Return the job on each busy node; a job of several nodes is there as often."""
+        return [job.name for job in self._running_on(cluster) for _ in range(int(job.order.literals["num_nodes_finetune"]))]
 
     def _unplaceable(self, job: Job) -> str | None:
         """Return why no machine can ever take the job; None: one can."""

@@ -1,5 +1,6 @@
 """
-Registered models: a name, a version and the output of a job. The path of a version never changes.
+Registered models: a name, a version and where its files are: the output of a job, or a path in a datastore that a client uploaded to.
+The path of a version never changes. Only what a job left can be deployed here.
 """
 
 from __future__ import annotations
@@ -16,16 +17,23 @@ from localcloud.azureml.shapes import models as shapes
 from localcloud.azureml.shapes import queries
 from localcloud.azureml.shapes.shape import unplayed
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
+from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from localcloud.azureml.events import Announcer
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.jobs import Jobs
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions of assets
+KINDS = ("mlflow_model", "custom_model", "triton_model")
+STAGE = "Development"  # of a version whose client names none [recorded: azure-ai-ml 1.26 and 1.32, 2023-08-01-preview]
+_STORED = re.compile(
+    r"azureml://(?:subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/workspaces/(?P<workspace>[^/]+)/)?"
+    r"datastores/(?P<store>[^/]+)/paths/(?P<path>.+)",
+    re.IGNORECASE,
+)
 _OUTPUT = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+?)(?:/paths/?)?/?")
 
 
@@ -59,8 +67,8 @@ class Models:
                 method="PUT",
                 path=versions + "/{version}",
                 handler=self._put,
-                does="register the output of a job; change tags; archive or restore",
-                differs="an MLflow folder is checked file by file here; Azure seems to check less and fails at the deployment",
+                does="register the output of a job, or an upload in a datastore; change tags; archive or restore",
+                differs="a job's MLflow folder is checked file by file, in Azure less, it seems; an upload is not looked at and not deployed",
             ),
         ]
 
@@ -104,8 +112,12 @@ class Models:
     def _list(self, call: Call) -> Response:
         query = call.request.query
         queries.only(query, queries.PLAYED_OF_MODEL_VERSIONS, call.request.path)
-        shown = views.shown(query)
-        found = [model for model in self._versions(call["name"]) if model.properties["isArchived"] in shown]
+        shown, stage = views.shown(query), query.get("stage")
+        every = self._versions(call["name"])
+        if not every:  # not an empty list [recorded: azure-ai-ml 1.26]
+            raise _not_found(f"Model container with name: {call['name']} not found.")
+        found = [model for model in every if model.properties["isArchived"] in shown]
+        found = [model for model in found if not stage or model.properties.get("stage") == stage]
         found = [model for model in found if has_tags(model.properties["tags"], query.get("tags"))]
         return paging.page(call, self.site, found, key=lambda model: model.version, shown=self._body)
 
@@ -133,38 +145,67 @@ class Models:
         old = self.all.get(f"{name}:{version}")
         now = self.ground.now()
         if old is not None:
-            if asked.get("modelUri") != old.properties["modelUri"]:
+            if self._long(str(asked.get("modelUri"))) != old.properties["modelUri"]:
                 status = int(self.ground.switches.immutable_status)
                 raise Refused(status, "UserError", "Asset paths cannot be updated.", inner=("Immutable", "AssetPathImmutable"))
             old.properties |= {"tags": tags, "properties": properties, "isArchived": bool(asked.get("isArchived"))}
-            old.properties["description"] = asked.get("description") or ""
+            old.properties["description"] = asked.get("description")
+            old.properties["stage"] = shape.stage or old.properties.get("stage", STAGE)
             old.modified = now
             self.all.save(old.key, old)
             return answer(self._body(old))
-        job_name, flavors = self._resolve(str(asked.get("modelUri")), str(asked.get("modelType")))
+        uri, kind = self._long(str(asked.get("modelUri"))), str(asked.get("modelType"))
+        job_name, flavors = ("", mapping(asked, "flavors", "A model version")) if self._is_stored(uri, kind) else self._resolve(uri, kind)
         kept = {
-            "description": asked.get("description") or "",
+            "description": asked.get("description"),
             "tags": tags,
             "properties": properties,
             "isArchived": bool(asked.get("isArchived")),
             "isAnonymous": False,
-            "flavors": {flavor: {"data": data} for flavor, data in flavors.items()},
-            "jobName": job_name,
-            "modelType": "mlflow_model",
-            "modelUri": asked["modelUri"],
-            **({"stage": shape.stage} if shape.stage else {}),
+            "flavors": flavors,
+            "jobName": job_name or None,
+            "modelType": kind,
+            "modelUri": uri,
+            "stage": shape.stage or STAGE,
             "provisioningState": "Succeeded",
         }
         model = Model(name=name, version=version, properties=kept, job=job_name, created=now, modified=now)
         self.all.save(model.key, model)
         self._announcer.model_registered(name, version, tags=tags, properties=properties)
-        return answer(self._body(model), 201)
+        location = self.site.address(f"models/{name}/versions/{version}", call.request.query["api-version"])
+        return answer(self._body(model), 201, {"Location": location})  # [recorded]
 
-    def _resolve(self, uri: str, kind: str) -> tuple[str, dict[str, dict[str, str]]]:
+    def _long(self, uri: str) -> str:
+        """Return the path of an upload as Azure answers it: with subscription, group and workspace [recorded]. Others are as they came."""
+        stored = _STORED.fullmatch(uri)
+        if stored is None:
+            return uri
+        site = self.site
+        ours = (site.subscription, site.group, site.workspace)
+        named = stored.group("subscription", "group", "workspace")
+        if stored["workspace"] and tuple(map(str.lower, named)) != tuple(map(str.lower, ours)):
+            raise _path_not_found(f"The path {uri} is in another workspace than {site.workspace}.")
+        if stored["store"] not in site.datastores:
+            raise _path_not_found(f"The datastore {stored['store']} of path {uri} was not found; there are {', '.join(site.datastores)}.")
+        place = "subscriptions/{}/resourceGroups/{}/workspaces/{}".format(*ours)
+        return f"azureml://{place}/datastores/{stored['store']}/paths/{stored['path']}"
+
+    def _is_stored(self, uri: str, kind: str) -> bool:
+        """Say whether the model is an upload."""
+        if not _STORED.fullmatch(uri):
+            return False
+        if kind not in KINDS:
+            raise Refused(400, "UserError", f"A model version: modelType must be one of {', '.join(KINDS)}, and is {kind}.")
+        return True
+
+    def _resolve(self, uri: str, kind: str) -> tuple[str, Json]:
         """Return job and flavors behind the path of a model; the client sends it unresolved."""
         match = _OUTPUT.fullmatch(uri)
         if match is None or kind != "mlflow_model":
-            message = f"The local cloud registers mlflow_model from azureml://jobs/<job>/outputs/<output>, and this is {kind} from {uri}."
+            message = (
+                "The local cloud registers mlflow_model from azureml://jobs/<job>/outputs/<output>, and any model from "
+                f"azureml://datastores/<datastore>/paths/<path>; this is {kind} from {uri}."
+            )
             raise Refused(501, "NotImplementedByLocalCloud", message)
         job = self.jobs.all.get(match["job"])
         bound = job.order.outputs.get(match["output"]) if job else None
@@ -174,7 +215,8 @@ class Models:
             message = f"The path {uri} does not exist in storage: the job is {job.status} and its output is {bound}."
             raise _path_not_found(message)
         try:
-            return job.name, model_folder.check(self.jobs.out(job))
+            flavors = model_folder.check(self.jobs.out(job))
+            return job.name, {flavor: {"data": data} for flavor, data in flavors.items()}
         except model_folder.BadModel as error:
             raise _path_not_found(f"The path {uri} holds no MLflow model: {error}.") from None
 
@@ -185,12 +227,25 @@ class Models:
     def _container_body(self, name: str) -> Json:
         versions = self._versions(name)
         archived = self._archived(name)
-        properties = {"description": "", "tags": {}, "properties": {}, "isArchived": archived, "latestVersion": versions[0].version}
+        properties: Json = {
+            "description": None,
+            "tags": {},
+            "properties": {},
+            "isArchived": archived,
+            "latestVersion": versions[0].version,
+            "nextVersion": next_version(model.version for model in versions),
+            "provisioningState": "Succeeded",
+        }
         return self.site.resource(f"models/{name}", "models", properties, versions[-1].created, versions[0].created)
 
     def _body(self, model: Model) -> Json:
         path = f"models/{model.name}/versions/{model.version}"
         return self.site.resource(path, "models/versions", model.properties, model.created, model.modified)
+
+
+def next_version(taken: Iterable[str]) -> str:
+    """Return the version that a client takes which names none: one more than the highest number; whatever is no number does not count."""
+    return str(max((int(version) for version in taken if version.isdecimal()), default=0) + 1)
 
 
 def _not_found(message: str) -> Refused:

@@ -99,7 +99,7 @@ class Model(msgspec.Struct, kw_only=True):
     name: str
     version: str
     properties: Json
-    job: str  # the job whose output it is
+    job: str  # the job whose output it is; "": none, it is an upload
     created: datetime
     modified: datetime
 
@@ -177,3 +177,4 @@ class Cluster(msgspec.Struct, kw_only=True):
     due: datetime | None = None  # from when on it may move; None: when a hand moves it, or it needs not
     state: str = "Succeeded"
     operation: str | None = None  # None: nothing was asked since the start
+    asked: Json = msgspec.field(default_factory=dict)  # what means nothing here and is shown as it was asked: accounts, addresses

@@ -133,7 +133,9 @@ class SharedModels:
     def _list(self, call: Call) -> Response:
         queries.only(call.request.query, queries.PLAYED_OF_MODEL_VERSIONS, call.request.path)
         shown = views.shown(call.request.query, of_registry=True)
+        stage = call.request.query.get("stage")
         found = [one for one in self._versions(call["name"]) if one.properties["isArchived"] in shown]
+        found = [one for one in found if not stage or one.properties.get("stage") == stage]
         return paging.page(call, self.site, found, key=lambda one: one.version, shown=self._body)
 
     def _get(self, call: Call) -> Response:
@@ -164,7 +166,7 @@ class SharedModels:
 
     def _container_body(self, name: str) -> Json:
         versions, archived = self._versions(name), self._archived(name)
-        properties = {"description": "", "tags": {}, "properties": {}, "isArchived": archived, "latestVersion": versions[0].version}
+        properties: Json = {"description": None, "tags": {}, "properties": {}, "isArchived": archived, "latestVersion": versions[0].version}
         data = sites.system_data(versions[-1].created, versions[0].modified)
         return {
             "id": self._id(name, "").removesuffix("/versions/"),

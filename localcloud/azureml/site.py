@@ -67,6 +67,10 @@ class Site:
             )
             raise Refused(404, "ResourceNotFound", message)
 
+    def address(self, path: str, version: str) -> str:
+        """Return where a resource below the workspace is, as the header Location names what a PUT has made [recorded]."""
+        return f"{self.base}{self.workspace_id}/{path}?api-version={version}"
+
     def resource(self, path: str, kind: str, properties: Json, created: datetime, modified: datetime | None = None) -> Json:
         """Return the frame that every resource has. `path` is below the workspace, `kind` below its type."""
         return {

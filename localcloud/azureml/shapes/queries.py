@@ -40,7 +40,7 @@ PLAYED_OF_JOBS = dict.fromkeys(("properties", "assetName", "scheduleId"), _NOTHI
     "jobType": frozenset({"", "pipeline"}),
     "scheduled": frozenset({"", "false"}),
 }
-PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("version", "description", "offset", "properties", "feed", "stage"), _NOTHING) | {
+PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("version", "description", "offset", "properties", "feed"), _NOTHING) | {
     "$orderBy": frozenset({"", "createdtime desc"})
 }
 PLAYED_OF_ENDPOINTS = dict.fromkeys(("properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
