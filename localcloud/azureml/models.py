@@ -68,7 +68,7 @@ class Models:
                 path=versions + "/{version}",
                 handler=self._put,
                 does="register the output of a job, or an upload in a datastore; change tags; archive or restore",
-                differs="a job's MLflow folder is checked file by file, in Azure less, it seems; an upload is not looked at and not deployed",
+                differs="a job's MLflow folder is checked file by file, in Azure less, it seems; an upload is not checked, nor deployed",
             ),
         ]
 
