@@ -64,6 +64,8 @@ def serve(arguments: list[str]) -> int:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body == {"input_data": "dawdle"}:
+                time.sleep(1)
             status = 500 if body == {"input_data": "explode"} else 200
             content = json.dumps({"output": f"{reply} from {Path.cwd().name}"}).encode()
             self.send_response(status)
