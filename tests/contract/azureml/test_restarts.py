@@ -227,6 +227,29 @@ def test_what_is_being_deleted_is_deleted(restart: Callable[..., Any]) -> None:
     world.until(lambda: world.ask("GET", ENDPOINT).status == 404)
 
 
+@pytest.mark.parametrize("hand", ["dial", "move"])
+def test_what_a_hand_allowed_before_the_kill_happens_after_it(restart: Callable[..., Any], kit: Any, hand: str) -> None:
+    kinds = ["jobs", "endpoints", "deployments", "computes"]
+    by_hand = dict.fromkeys(kinds, "by-hand")
+    world = restart()
+    model, _ = world.registered(), world.endpoint("bot-0")
+    world.ask("POST", "/_localcloud/state", {"dials": by_hand}, version=None)
+    world.submit("ft-a2", wish="wait")
+    assert world.ask("PUT", ENDPOINT, kit.endpoint()).status == 201
+    assert world.ask("PUT", "onlineEndpoints/bot-0/deployments/d1-a", kit.deployment(model)).status == 201
+    assert world.ask("DELETE", "computes/gpu-cluster?underlyingResourceAction=Delete").status == 202
+    names = dict(zip(kinds, ["ft-a2", "bot-1", "bot-0/d1-a", "gpu-cluster"], strict=True))
+    turn = {"dials": dict.fromkeys(kinds, "at-once")} if hand == "dial" else {"move": {kind: [name] for kind, name in names.items()}}
+    assert world.ask("POST", "/_localcloud/state", turn, version=None).status == 200
+    world = restart(dials=by_hand)
+    world.cloud.settle(20)
+
+    assert world.status("ft-a2") == "Starting"
+    assert world.get(ENDPOINT)["properties"]["provisioningState"] == "Succeeded"
+    assert world.get("onlineEndpoints/bot-0/deployments/d1-a")["properties"]["provisioningState"] == "Succeeded"
+    assert world.get("computes")["value"] == []
+
+
 def test_an_event_is_never_lost_between_its_change_and_its_delivery(restart: Callable[..., Any]) -> None:
     """Method: the first start delivers every second event and then fails, as a kill right after the delivery would have it."""
     first: list[dict[str, Any]] = []

@@ -1,5 +1,5 @@
 """
-What the core answers, the HTTPS skin answers: status, headers and body, whatever is asked in whatever order.
+Whatever is asked in whatever order: the core and the HTTPS skin answer alike, a restart remembers all, and a refusal changes nothing.
 
 Method: hypothesis draws a life of requests (right, wrong and odd ones), clock moves, dials and faults. One emulator is asked directly, its
 twin through TLS; both stand on manual clocks and one seed. The trainer is a shell script that leaves a model at once and serves nothing,
@@ -11,9 +11,11 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import sqlite3
 import ssl
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -26,6 +28,7 @@ from localcloud import certificates, web
 from localcloud.azureml import server
 from localcloud.azureml.cloud import Cloud, Options
 from localcloud.azureml.site import Site
+from localcloud.azureml.store import SqliteStore
 from localcloud.azureml.wire import Request, Response, request_of
 from localcloud.chance import Chance
 from localcloud.clocks import ManualClock
@@ -149,6 +152,7 @@ HANDS = st.one_of(
         st.sampled_from(["at-once", "by-hand", 20]),
     ),
     st.builds(lambda kind, name: control("state", {"move": {kind: [name]}}), st.sampled_from(["jobs", "endpoints"]), NAMES),
+    st.just(control("state", {"move": {"deployments": ["bot-1/d1-a"]}})),
     st.builds(
         lambda kind, skip: control("faults", {"faults": [{"fault": kind, "skip": skip, "times": 1}]}),
         st.sampled_from(["throttled", "error_before", "error_after", "lost_reply", "connection_reset", "job_failed", "endpoint_failed"]),
@@ -162,7 +166,16 @@ WRONG = st.builds(
     },
     METHODS, PATHS, VERSIONS, QUERIES, HEADERS, BODIES,
 )  # fmt: skip
-LIVES = st.lists(st.one_of(WRONG, WRONG, WRONG, RIGHT, RIGHT, MOVES, HANDS), min_size=1, max_size=14)
+FORWARD = control("clock", {"advance_seconds": 60, "wait_seconds": WAIT_SECONDS})
+BY_HAND = control("state", {"dials": dict.fromkeys(("jobs", "endpoints", "deployments", "computes"), "by-hand")})
+AN_ENDPOINT = [an_endpoint("bot-1", "Key"), FORWARD]
+A_DEPLOYMENT = [a_job("ft-1"), FORWARD, a_model("ft-1"), *AN_ENDPOINT, BY_HAND, a_deployment("bot-1")]
+BEGINNINGS = st.sampled_from([[], [], AN_ENDPOINT, A_DEPLOYMENT])  # a draw alone seldom gets so far
+LIVES = st.builds(
+    lambda beginning, rest: [*beginning, *rest],
+    BEGINNINGS,
+    st.lists(st.one_of(WRONG, WRONG, WRONG, RIGHT, RIGHT, MOVES, HANDS, HANDS), min_size=1, max_size=12),
+)
 
 
 # ------------------------------------------------------------------------------------------------------------------- both sides
@@ -320,8 +333,7 @@ def test_a_target_is_read_once_for_all_skins(target: str, query: dict[str, str])
 def test_the_whole_life_of_a_model_is_the_same_on_both_sides(twins: Twins) -> None:
     """The draw above may miss it: one life that certainly gets as far as a deployment."""
     twins.reborn()
-    forward = control("clock", {"advance_seconds": 60, "wait_seconds": WAIT_SECONDS})
-    life = [a_job("ft-1"), forward, a_model("ft-1"), an_endpoint("bot-1", "Key"), forward, a_deployment("bot-1"), forward]
+    life = [a_job("ft-1"), FORWARD, a_model("ft-1"), *AN_ENDPOINT, a_deployment("bot-1"), FORWARD]
     state: dict[str, Any] = {"method": "GET", "path": "/_localcloud/state", "query": {}, "body": b""}
     answers = []
     for asked in [*life, state]:
@@ -334,3 +346,54 @@ def test_the_whole_life_of_a_model_is_the_same_on_both_sides(twins: Twins) -> No
 
     assert (ended["jobs"], ended["models"]) == ({"ft-1": "Completed"}, ["bot:v1"])
     assert ended["events"]["by_type"]["Microsoft.Resources.ResourceWriteFailure"] == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- what is remembered
+
+
+def remembered(cloud: Cloud) -> dict[str, Any]:
+    """Return every record of a cloud by kind: all that an answer about a resource is made of."""
+    meter, announcer = cloud.meter, cloud.announcer
+    shelves: list[Any] = [
+        cloud.jobs.all,
+        cloud.models.all,
+        cloud.endpoints.all,
+        cloud.deployments.all,
+        cloud.operations.all,
+        cloud.computes.all,
+    ]
+    return {one._kind: dict(one.all) for one in (*shelves, meter._counts, meter._lives, announcer._counts)}
+
+
+def copied(store: Path, target: Path) -> Path:
+    """Copy the store as a kill at this moment would leave it: what is committed, and nothing else."""
+    target.unlink(missing_ok=True)
+    with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    return target
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(life=LIVES)
+def test_a_kill_after_any_request_loses_nothing_and_a_refused_one_wrote_nothing(
+    tmp_path_factory: pytest.TempPathFactory, trainer: tuple[str, ...], life: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("life")
+    site = Site(folder=folder / "cloud", base=BASE, clock=ManualClock())
+    cloud = Cloud(site, Rows(), "k" * 32, Options(trainer=trainer, chance=Chance(5), store=SqliteStore(folder / "cloud.sqlite")))
+    token = cloud.tokens.issue("https://management.azure.com")[0]
+    with closing(sqlite3.connect(folder / "cloud.sqlite")) as reader:
+        for asked in life:
+            before = reader.execute("PRAGMA data_version").fetchone()
+            headers = {"Authorization": f"Bearer {token}", **asked.get("headers", {})}
+            answered = cloud.handle(
+                Request(method=asked["method"], path=asked["path"], query=asked["query"], headers=headers, body=asked["body"])
+            )
+            wrote = reader.execute("PRAGMA data_version").fetchone() != before
+            refused = answered.status >= 400 and b"told to answer" not in answered.body
+            assert not (wrote and (refused or asked["method"] in {"GET", "HEAD"})), asked
+            twin = Cloud(site, Rows(), "k" * 32, Options(store=SqliteStore(copied(folder / "cloud.sqlite", folder / "copy.sqlite"))))
+            assert remembered(twin) == remembered(cloud), asked
+            twin.close()
+    cloud.close()
+    shutil.rmtree(folder)
