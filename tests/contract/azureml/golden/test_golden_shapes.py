@@ -125,7 +125,7 @@ def test_long_operations_from_their_beginning_to_each_end(make_world: Any, kit: 
     assert (world.ask("GET", result).status, status(deleted)["status"]) == (204, "Succeeded")
     cluster = {"location": "eastus2", "properties": {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS3_v2"}}}
     made = world.ask("PUT", "computes/cpu-one", cluster)
-    assert goldens.faults("operations.headers_of_put", dict(made.headers)) == []
+    assert goldens.faults("operations.headers_of_clusters_put", dict(made.headers)) == []
     assert status(made)["status"] == "InProgress"
 
 
