@@ -161,6 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dev.py demo", description="Upload, train, deploy, ask, tear down: on this machine.")
     parser.add_argument("--data", type=Path, default=EXAMPLE, help="your own chats (.jsonl or .parquet) instead of the example")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what happened to FILE")
+    parser.add_argument(
+        "--traffic", type=Path, metavar="FILE", help="append all that the Azure ML emulator is asked to FILE, as JSON lines"
+    )
     parser.add_argument("--keep", action="store_true", help="keep endpoint and local cloud running until Ctrl-C")
     return parser
 
@@ -171,6 +174,8 @@ def _demo(args: argparse.Namespace, report: Report, screen: Screen) -> int:
     arguments = ["--ports", "auto", "--settings", str(EXAMPLE.parent.parent / "local.settings.json.example"), "--metric-grain", "1"]
     for name, value in settings.items():
         arguments += ["--set", f"{name}={value}"]
+    if args.traffic:
+        arguments += ["--traffic", str(args.traffic.resolve())]
     cloud = Started(data, arguments)
     report.log = str(cloud.log.parent)
     screen.line("Starting the local cloud: Azurite, an Azure ML emulator, Event Grid and a Functions host, on this machine only.")

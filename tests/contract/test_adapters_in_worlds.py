@@ -42,7 +42,7 @@ Adapters = Callable[..., AzureMlTrainings]
 
 
 @pytest.fixture(scope="module")
-def served(storage: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+def served(storage: str, tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[Callable[[str], Path]]:
     """Starts an emulator of that world, once, and returns its env file."""
     started: list[subprocess.Popen[bytes]] = []
     files: dict[str, Path] = {}
@@ -58,7 +58,7 @@ def served(storage: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
         env, log = folder / "env", folder / "log"
         trainer = shlex.join([sys.executable, str(APP / "tests/contract/azureml/fake_trainer.py")])
         command = [sys.executable, "-m", "localcloud", "azureml", "--world", given, "--data", str(folder), "--port", "0"]
-        command += ["--env", str(env), "--storage", storage, "--trainer", trainer]
+        command += ["--env", str(env), "--storage", storage, "--trainer", trainer, "--traffic", str(recording("worlds"))]
         started.append(processes.start(command, log=log, environment=os.environ, cwd=APP))
         processes.wait_ready("Azure ML", started[-1], env.exists, within_s=DEADLINE_SECONDS, log=log)
         return files.setdefault(world, env)

@@ -1,15 +1,21 @@
 """
 The whole thing as it is shipped: Azurite, the Azure ML emulator, Event Grid and the functions host as processes of their
-own, the app behind its doors, the unmodified SDKs in between. One local cloud serves all tests of this folder.
+own, the app behind its doors, the unmodified SDKs in between.
+
+One local cloud (`app`) trains for real. Another (`quick`) has a trainer that only pretends, so that many loops fit into a minute: what
+Azure may be like, and what may go wrong there, is played in it. What they say is recorded.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +35,33 @@ SETTINGS = {
     "TEAR_DOWN_SCHEDULE": "*/2 * * * * *",
     "DELETIONS_PER_TICK_MAX": "10",
 }
-WITHIN_S = 120  # of any one thing on a loaded machine; typical are 5 to 20
+WITHIN_S = 240  # of any one thing on a loaded machine; typical are 5 to 20
+FAKE_TRAINER = shlex.join([sys.executable, str(ROOT / "tests" / "contract" / "azureml" / "fake_trainer.py")])
+DEADLINE = "00:01:00"  # of a job and of a deployment in the quick cloud
 QUICK = {"max_steps": 5}  # a folder's wishes: a job that only goes through its states
+
+
+LOOK = """
+import os, sys
+from azure.ai.ml import MLClient
+from azure.identity import DefaultAzureCredential
+me = DefaultAzureCredential()
+client = MLClient(me, *(os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZUREML_WORKSPACE")))
+endpoint, deployment, model, version = sys.argv[1:]
+print("deployment", client.online_deployments.get(deployment, endpoint_name=endpoint).model.split("/")[-1])
+print("model", client.models.get(model, version=version).tags["tuneloop-training"], [one.version for one in client.models.list(model)])
+"""
 
 
 class App:
     """One running local cloud with the app in it, as a test speaks to it."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, traffic: Path) -> None:
         from cli.ledger import Records
 
         self.running = running
         self.records = Records(running)
+        self.traffic = traffic  # where all that the emulator is asked is written down
 
     @property
     def host(self) -> str:
@@ -83,8 +104,19 @@ class App:
 
     def fault(self, kind: str, **given: Any) -> None:
         """Let this go wrong next."""
-        plan = {"faults": [{"fault": kind, **given}]}
-        fetched(f"{self.running.azureml}/_localcloud/faults", context=self.running.context, body=json.dumps(plan).encode())
+        self.command("faults", {"faults": [{"fault": kind, **given}]})
+
+    def command(self, what: str, body: dict[str, Any]) -> Any:
+        """Steer the emulator: POST /_localcloud/<what>."""
+        return json.loads(
+            fetched(f"{self.running.azureml}/_localcloud/{what}", context=self.running.context, body=json.dumps(body).encode())
+        )
+
+    def ask(self, scoring_uri: str, question: str = "Where is it?") -> Any:
+        """Ask a model over HTTP as its user would, and return its reply as it came."""
+        body = {"input_data": {"input_string": [{"role": "user", "content": question}]}}
+        headers = {"Authorization": f"Bearer {self.running.token()}", "Content-Type": "application/json"}
+        return json.loads(fetched(scoring_uri, context=self.running.context, headers=headers, body=json.dumps(body).encode()))
 
     def publish(self, topic: str, event: dict[str, Any]) -> int:
         """Let Event Grid deliver this event, whatever it says; return to how many subscriptions it goes."""
@@ -94,6 +126,29 @@ class App:
 
     def shown(self) -> dict[str, Any]:
         return self.running.shown()
+
+    def job_of(self, path: str, content: bytes, recipe: Any) -> str:
+        """Return what the first job for this upload will be called: names follow from what they are for."""
+        from shared import prepare
+        from shared.domain import names
+
+        owner, folder = self.records.ledger.owner(), Path(tempfile.mkdtemp(dir=self.running.data))
+        file = folder / Path(path).name
+        file.write_bytes(content)
+        ready = prepare.prepare(prepare.source_of_file(file), workdir=folder / "out", options=prepare.Options(salt=owner))
+        assert isinstance(ready, prepare.Prepared)
+        return names.job(names.training_id(owner, ready.content_sha256, recipe.frozen), 1)
+
+    def look_with_the_sdk(self, live: Any, model: str, version: str) -> str:
+        """Look at what serves, as a person would: the unmodified SDK in a shell that has read the env file. It is used meanwhile."""
+        words = [live.endpoint, live.live.name, model, version]
+        command = f". {shlex.quote(str(self.running.data / 'env'))}; exec {shlex.join([sys.executable, '-c', LOOK, *words])}"
+        with subprocess.Popen(["sh", "-ec", command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as shell:
+            while shell.poll() is None:
+                self.ask(live.scoring_uri)
+                time.sleep(0.5)
+            assert shell.stdout is not None
+            return shell.stdout.read()
 
     def restart_functions(self) -> None:
         command = [sys.executable, "-m", "localcloud", "restart", "functions", "--data", str(self.running.data)]
@@ -115,11 +170,34 @@ def waited(there: Callable[[], Any], otherwise: Callable[[], str], *, within_s: 
     raise AssertionError(otherwise())
 
 
+@contextmanager
+def started(data: Path, traffic: Path, *arguments: str, **settings: str) -> Iterator[App]:
+    """Start a local cloud with short waits, the app in it, and its traffic recorded."""
+    words = ["--ports", "auto", "--metric-grain", "1", "--message-lease", "5", "--traffic", str(traffic), *arguments]
+    words += ["--settings", str(ROOT / "local.settings.json.example")]
+    for name, value in {**SETTINGS, **settings}.items():
+        words += ["--set", f"{name}={value}"]
+    with Started(data, words) as running:
+        yield App(running, traffic)
+
+
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    data: Path = tmp_path_factory.mktemp("a cloud")
-    arguments = ["--ports", "auto", "--metric-grain", "1", "--message-lease", "5", "--settings", str(ROOT / "local.settings.json.example")]
-    for name, value in SETTINGS.items():
-        arguments += ["--set", f"{name}={value}"]
-    with Started(data, arguments) as running:
-        yield App(running)
+def app(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[App]:
+    with started(tmp_path_factory.mktemp("a cloud"), recording("loop")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[App]:
+    """A cloud for many loops at once, on Phi-4; its deadlines are short, and beyond what a loaded machine needs."""
+    arguments = ["--trainer", FAKE_TRAINER, "--nodes", "8", "--world", "today"]
+    waits = {"JOB_DEADLINE": DEADLINE, "DEPLOYMENT_DEADLINE": DEADLINE, "IDLE_AFTER": "00:00:15", "BASE_MODEL": "Phi-4"}
+    with started(tmp_path_factory.mktemp("quick"), recording("quick"), *arguments, **waits) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def seed_world(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[App]:
+    """A cloud of the time of Microsoft's tutorial."""
+    with started(tmp_path_factory.mktemp("seed"), recording("seed"), "--trainer", FAKE_TRAINER, "--world", "seed") as running:
+        yield running

@@ -12,10 +12,10 @@ from functools import partial
 
 import pytest
 
-from cli.cloud import fetched
 from localcloud import listeners
 from shared.domain import smoke
 from shared.domain.record import Kind
+from tests import recordings as recorded
 from tests.localcloud.hosts import family
 from tests.loop.conftest import waited
 
@@ -62,10 +62,7 @@ def test_an_upload_is_trained_served_answers_over_http_falls_asleep_and_is_torn_
     tuning = app.upload("shop/2026-11.jsonl", chats("parcel"))
 
     live = app.until(tuning, "service", "live")
-    body = {"input_data": {"input_string": [{"role": "user", "content": "Where is parcel number 3?"}]}}
-    headers = {"Authorization": f"Bearer {app.running.token()}", "Content-Type": "application/json"}
-    reply = fetched(live.scoring_uri, context=app.running.context, headers=headers, body=json.dumps(body).encode())
-    assert smoke.answer_in(json.loads(reply))
+    assert smoke.answer_in(app.ask(live.scoring_uri, "Where is parcel number 3?"))
     assert app.shown()["endpoints"][live.endpoint]["traffic"] == {live.live.name: 100}
     listening = listeners.of(family(*(app.running.state[name]["pid"] for name in ("azurite", "azureml", "functions"))))
     assert {one.address for one in listening} == {"127.0.0.1"}  # nothing can be reached from another machine,
@@ -293,6 +290,28 @@ def test_twenty_uploads_at_once_all_come_to_an_end(app):
     assert {app.until(tuning, "tuning", "rejected").stage for tuning in tunings} == {"rejected"}
 
 
+def test_an_archived_base_model_that_azure_gives_no_more_stops_with_a_sentence_before_anything_is_paid(app):
+    """The other side of the switch, an archived model that may still be used, is what every other loop of this file runs on."""
+    jobs = len(app.shown()["jobs"])
+    app.command("state", {"switches": {"archived_model": "refused"}})
+    stopped = app.until(app.upload("archived/a.jsonl", chats("archive")), "tuning", "stopped")
+    app.command("state", {"switches": {"archived_model": "readable"}})
+
+    assert "Phi-3-mini-4k-instruct" in stopped.reason
+    assert "BASE_MODEL" in stopped.next_action
+    assert len(app.shown()["jobs"]) == jobs
+
+
+def test_a_person_sees_what_serves_with_the_sdk(app):
+    tuning = app.upload("looked-at/a.jsonl", chats("window"))
+    live = app.until(tuning, "service", "live")
+    training = app.record(tuning, "training")
+    said = app.look_with_the_sdk(live, training.model, training.id)
+
+    assert f"deployment {training.id}" in said, said
+    assert f"model {training.id} ['{training.id}']" in said
+
+
 def test_no_record_is_left_unfinished_and_nothing_is_left_running(app):
     waited(lambda: not list(app.records.ledger.active()), lambda: f"still active: {list(app.records.ledger.active())}", within_s=180)
 
@@ -307,6 +326,20 @@ def test_no_log_holds_a_line_of_a_dataset_a_token_or_a_key(app):
     assert len(logs) > 4
     for secret in ("is in hall", "Dear diary", "Bearer ey", "AccountKey=", app.running.token()[:40]):
         assert secret not in said
+
+
+def test_the_recorded_loop_holds_every_call_of_the_sdk_at_its_api_version_and_loses_none(app):
+    """What Microsoft's types say of it, the last test of a session tells: tests/test_recorded_traffic.py."""
+    assert recorded.calls_missing(recorded.exchanges(app.traffic)) == []
+
+    def counted():
+        return recorded.by_method(recorded.exchanges(app.traffic)), app.shown()["requests_by_method"]
+
+    waited(
+        lambda: len({json.dumps(one, sort_keys=True) for one in counted()}) == 1,
+        lambda: f"file and server differ: {counted()}",
+        within_s=20,
+    )
 
 
 def _reached(app, tuning, kind, what):

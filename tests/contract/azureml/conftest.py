@@ -221,19 +221,23 @@ def build(folder: Path, place: worlds.World = worlds.TODAY, *, site: Any = None,
 
 
 @pytest.fixture(scope="session")
-def new_world() -> Callable[..., World]:
-    """`build`, for the fixtures of folders below; whoever builds closes."""
-    return build
+def new_world(recording: Callable[[str], Path]) -> Callable[..., World]:
+    """`build` with all that is said recorded, for the fixtures of folders below; whoever builds closes."""
+
+    def recorded(folder: Path, **options: Any) -> World:
+        recorder = Recorder(recording("sdk"), recording(recordings.BY_HAND))
+        return build(folder, **{"traffic": recorder, **options})
+
+    return recorded
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, recording: Callable[[str], Path]) -> Iterator[Callable[..., World]]:
+def make_world(tmp_path: Path, new_world: Callable[..., World]) -> Iterator[Callable[..., World]]:
     """Builds worlds, records what is said in them and leaves no child behind."""
     made: list[World] = []
 
     def make(folder: Path | None = None, **options: Any) -> World:
-        recorder = Recorder(recording("sdk"), recording(recordings.BY_HAND))
-        made.append(build(folder or tmp_path / str(len(made)), **{"traffic": recorder, **options}))
+        made.append(new_world(folder or tmp_path / str(len(made)), **options))
         return made[-1]
 
     yield make

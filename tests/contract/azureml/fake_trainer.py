@@ -67,7 +67,10 @@ def serve(arguments: list[str]) -> int:
             if body == {"input_data": "dawdle"}:
                 time.sleep(1)
             status = 500 if body == {"input_data": "explode"} else 200
-            content = json.dumps({"output": f"{reply} from {Path.cwd().name}"}).encode()
+            text = f"{reply} from {Path.cwd().name}"
+            content = json.dumps(
+                {"records": [{"0": text}], "list": [text], "output": {"output": text}}[given.get("--reply", "output")]
+            ).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

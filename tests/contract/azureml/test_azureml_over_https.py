@@ -169,7 +169,7 @@ def test_an_unmodified_client_trains_deploys_and_asks_over_https(left: Left) -> 
     assert left.printed["status"] == "Completed"
     assert left.printed["base"].startswith("https://localhost:")
     assert left.printed["scored"] == 200
-    assert left.printed["reply"]["output"].startswith("hello from bot-1-d1-a")
+    assert left.printed["reply"][0]["0"].startswith("hello from bot-1-d1-a")
     assert left.printed["requests"] == 1
 
 
