@@ -12,7 +12,7 @@ from localcloud.azureml import lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.records import Cluster
-from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.routes import EARLY, WORKSPACE, Call, Route, early
 from localcloud.azureml.shapes import computes as compute_shapes
 from localcloud.azureml.shapes import computes as shapes
 from localcloud.azureml.shapes import queries, small, words
@@ -66,7 +66,7 @@ class Computes:
 
     def routes(self) -> list[Route]:
         locations = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
-        return [
+        found = [
             Route(method="GET", path=WORKSPACE + "/computes", handler=self._list, query=queries.COMPUTES, does="list the clusters"),
             Route(method="GET", path=WORKSPACE + "/computes/{name}", handler=self._get, does="one cluster"),
             Route(
@@ -99,6 +99,7 @@ class Computes:
             ),
             Route(method="GET", path=locations + "/vmSizes", handler=self._sizes, does="the sizes of a region"),
         ]
+        return early(found)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,15 +173,17 @@ class Computes:
 
     def _patch(self, call: Call) -> Response:
         """What a client leaves out stays; azure-mgmt-machinelearningservices sends this, azure-ai-ml a whole PUT."""
-        cluster, body = self._find(call["name"]), call.request.json()
-        shapes.PATCH.read(body, version=call.request.query["api-version"])
+        cluster, body, version = self._find(call["name"]), call.request.json(), call.request.query["api-version"]
+        if version in EARLY:  # one level less (azure-mgmt-machinelearningservices 1.0.1)
+            body = {**body, "properties": {"properties": body.get("properties")}}
+        shapes.PATCH.read(body, version=version)
         self._check_moment(cluster)
         scale = mapping(mapping(mapping(body, "properties", "A compute"), "properties", "A compute"), "scaleSettings", "A cluster")
         cluster.nodes_min, cluster.nodes_max = _span(scale, cluster.nodes_min, cluster.nodes_max)
         cluster.idle = str(scale.get("nodeIdleTimeBeforeScaleDown") or cluster.idle)
         cluster.modified = self.ground.now()
         operation = self._begin(cluster, "Updating", call)
-        return answer(self._body(cluster), 202, _without_location(self._operations.headers(operation)))
+        return answer(self._body(cluster), 200, _without_location(self._operations.headers(operation)))
 
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()
@@ -294,8 +297,10 @@ class Computes:
         identity = {"identity": _identity(cluster.identity)} if cluster.identity else {}
         return body | {"location": self.site.location, "tags": cluster.tags, **identity}
 
-    def _sizes(self, call: Call) -> Response:  # noqa: ARG002
-        return answer({"value": [_size_body(one) for one in self.site.world.sizes]})
+    def _sizes(self, call: Call) -> Response:
+        """Early versions have another name for the list (azure-mgmt-machinelearningservices 1.0.1 reads it); which of them is not known."""
+        found = [_size_body(one) for one in self.site.world.sizes]
+        return answer({"value": found} | ({"amlCompute": found} if call.request.query["api-version"] in EARLY else {}))
 
 
 def _check_played(shape: shapes.Cluster) -> None:

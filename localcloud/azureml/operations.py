@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from localcloud.azureml import lifecycle
 from localcloud.azureml import site as sites
 from localcloud.azureml.records import Operation
-from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.routes import SINCE_EARLY, Call, Route
 from localcloud.azureml.shapes import queries
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer
@@ -39,7 +39,14 @@ class Operations:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=_LOCATION + path + "/{operation}", handler=handler, query=queries.OPERATIONS, does=does)
+            Route(
+                method="GET",
+                path=_LOCATION + path + "/{operation}",
+                handler=handler,
+                versions=SINCE_EARLY,
+                query=queries.OPERATIONS,
+                does=does,
+            )
             for path, handler, does in (
                 ("mfeOperationsStatus", self._status, "state of a long operation"),
                 ("computeOperationsStatus", self._status, "state of a long operation on a cluster"),

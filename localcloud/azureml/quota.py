@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.azureml import paging
 from localcloud.azureml import site as sites
-from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.routes import Call, Route, early
 from localcloud.azureml.wire import Json, Refused, Response
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Quota:
         self._deployments = deployments
 
     def routes(self) -> list[Route]:
-        return [
+        found = [
             Route(
                 method="GET",
                 path=_LOCATION + "/usages",
@@ -55,6 +55,7 @@ class Quota:
                 differs="limits are invented and refuse nothing",
             ),
         ]
+        return early(found)
 
     def _usages(self, call: Call) -> Response:
         self._check_place(call)

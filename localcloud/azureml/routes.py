@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Refused, Request, Response
@@ -22,6 +22,10 @@ MANAGEMENT = frozenset({
     "2025-12-01", "2026-01-15-preview", "2026-03-01", "2026-03-15-preview", "2026-05-01", "2026-05-15-preview", "2026-07-01",
     "2026-07-15-preview",
 })  # fmt: skip
+# What workspaces, clusters, sizes and quotas had before (public data: Azure/azure-rest-api-specs, stable). Jobs, models and endpoints are
+# younger. azure-mgmt-machinelearningservices 1.0.1 asks for the first of them.
+EARLY = frozenset({"2020-08-01", "2021-01-01", "2021-04-01", "2021-07-01"})
+SINCE_EARLY = MANAGEMENT | EARLY
 REGISTRY = frozenset({"2021-10-01-dataplanepreview"})
 MONITOR = frozenset({"2018-01-01", "2023-10-01", "2024-02-01"})  # microsoft.insights/metrics
 
@@ -59,6 +63,11 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", _compile(self.path))
+
+
+def early(routes: Iterable[Route]) -> list[Route]:
+    """Return the routes, served at the early versions too."""
+    return [replace(route, versions=SINCE_EARLY) for route in routes]
 
 
 def _compile(path: str) -> re.Pattern[str]:

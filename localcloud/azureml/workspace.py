@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.environment import CLOUD
-from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.routes import WORKSPACE, Call, Route, early
 from localcloud.azureml.wire import Json, Response, answer
 
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ class Workspace:
                 does="where the workspace keeps run history and MLflow",
                 differs="one host for all of it",
             ),
-            Route(
-                method="GET", path=_SUBSCRIPTION + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a subscription"
-            ),
+            *early(self._resource()),
+        ]
+
+    def _resource(self) -> list[Route]:
+        every = _SUBSCRIPTION + "/workspaces"
+        return [
+            Route(method="GET", path=every, handler=self._list, query=LIST, does="the workspaces of a subscription"),
             Route(method="GET", path=_GROUP + "/workspaces", handler=self._list, query=LIST, does="the workspaces of a resource group"),
             Route(method="GET", path=WORKSPACE, handler=self._get, does="the workspace", differs="one workspace, there from the start"),
         ]
@@ -103,6 +107,11 @@ class Workspace:
             "mlFlowTrackingUri": f"azureml://{site.host}/mlflow/v1.0{site.workspace_id}",
             "publicNetworkAccess": "Enabled",
             "hbiWorkspace": False,
+            "tenantId": sites.TENANT,
+            "imageBuildCompute": None,
+            "v1LegacyMode": False,
+            "storageHnsEnabled": False,
+            "privateLinkCount": 0,
         }
         body: Json = {
             "id": site.workspace_id,

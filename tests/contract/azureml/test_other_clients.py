@@ -145,15 +145,20 @@ def test_a_cluster_says_its_times_and_how_many_machines_are_busy(world: Any) -> 
     assert [(node["nodeState"], node["runId"]) for node in nodes] == [("running", "ft-a1")]
 
 
-def test_a_cluster_is_scaled_by_a_patch(world: Any) -> None:
-    """azure-mgmt-machinelearningservices 1.0, compute.begin_update."""
+@pytest.mark.parametrize(("version", "levels"), [("2023-04-01", 2), ("2020-08-01", 1)])
+def test_a_cluster_is_scaled_by_a_patch(world: Any, version: str, levels: int) -> None:
+    """azure-mgmt-machinelearningservices 2.0.0b2 and 1.0.1, begin_update of a compute."""
     scale = {"minNodeCount": 2, "maxNodeCount": 3}
-    patched = world.ask("PATCH", "computes/gpu-cluster", {"properties": {"properties": {"scaleSettings": scale}}})
+    body: dict[str, Any] = {"scaleSettings": scale}
+    for _ in range(levels):
+        body = {"properties": body}
+    patched = world.ask("PATCH", "computes/gpu-cluster", body, version=version)
     world.cloud.advance()
     own = world.get("computes/gpu-cluster")["properties"]["properties"]
     nodes = json.loads(world.ask("POST", "computes/gpu-cluster/listNodes").body)["nodes"]
 
-    assert patched.status == 202
+    assert patched.status == 200  # the only one that this client takes
+    assert "Azure-AsyncOperation" in patched.headers
     assert own["scaleSettings"] == {**scale, "nodeIdleTimeBeforeScaleDown": "PT120S"}
     assert [(node["nodeState"], node["runId"]) for node in nodes] == [("idle", None), ("idle", None)]
 
@@ -170,3 +175,15 @@ def test_the_password_of_a_clusters_account_is_neither_kept_nor_shown(make_world
     assert made["userAccountCredentials"] == {**account, "adminUserPassword": None}
     assert made["remoteLoginPortPublicAccess"] == "Enabled"
     assert "a secret of the test" not in json.dumps(world.cloud.traffic.shown(0))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "computes", "computes/gpu-cluster", "/subscriptions/{0}/providers/Microsoft.MachineLearningServices/locations/eastus2/vmSizes"],
+)
+def test_what_is_older_than_jobs_and_models_answers_at_its_early_versions(world: Any, path: str) -> None:
+    """azure-mgmt-machinelearningservices 1.0.1 asks for 2020-08-01."""
+    path = path.format(world.cloud.site.subscription) or world.cloud.site.workspace_id
+
+    assert world.ask("GET", path, version="2020-08-01").status == 200
+    assert world.ask("GET", "jobs", version="2020-08-01").status == 400
