@@ -31,6 +31,7 @@ ROUNDS: Sequence[Mapping[str, str]] = (
         "event_statuses": "good",
         "write_events": "accepted",
         "failed_deployment": "counted",
+        "same_key_again": "kept",
     },
     {"immutable_status": "409", "reply_shape": "output", "event_statuses": "none"},
 )
@@ -240,10 +241,7 @@ ROWS: Sequence[Row] = (
     Row(service="error-after", plan=partial(every_put, "error_after", of_each=3, status=500)),  # once more than the SDK tries again
     Row(service="error-before", plan=partial(every_put, "error_before", of_each=3, status=503)),
     Row(service="reset", plan=partial(every_put, "connection_reset", of_each=3)),
-    Row(
-        service="operations-stuck",
-        plan=lambda s, _: [{"fault": "operation_stuck", "times": 0, "match": {"name": name}} for name in (f"{s}-*", "d1-*")][:1],
-    ),
+    Row(service="operations-stuck", plan=of_endpoint("operation_stuck", times=0)),
     Row(service="job-stuck", plan=of_job("job_stuck"), ends="stopped", says="was not done", jobs=("Canceled",)),
     Row(service="job-silent", plan=of_job("job_not_responding"), ends="stopped", says="NotResponding", jobs=("NotResponding",)),
     Row(service="job-canceled", plan=of_job("job_canceled"), ends="stopped", says="Canceled", jobs=("Canceled",)),
