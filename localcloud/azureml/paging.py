@@ -46,7 +46,7 @@ def page(
     body: Json = {"value": [shown(one) for one in part]}
     if part and first + size < len(found):
         asked = {name: value for name, value in query.items() if name != token}
-        rest = urlencode(asked | {token: _token(first + size, key(part[-1]))}, quote_via=quote)
+        rest = urlencode(asked | {token: _token(first + size, key(part[-1]))}, quote_via=quote, safe="$")
         body["nextLink"] = f"{site.base}{quote(call.request.path)}?{rest}"
     return answer(body)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -71,7 +72,8 @@ class World:
         """Ask as a client with a good token would; a path without a leading slash is below the workspace."""
         token = headers.pop("authorization", None) or "Bearer " + self.cloud.tokens.issue("https://management.azure.com")[0]
         path, _, query = path.partition("?")
-        asked = dict(part.split("=", 1) for part in query.split("&") if part)
+        pairs = [part.partition("=") for part in query.split("&") if part]
+        asked = {unquote(name): unquote(value) for name, _, value in pairs}
         return self.cloud.handle(
             Request(
                 method=method,
