@@ -180,7 +180,7 @@ def test_scoring_refuses_with_a_status_and_a_code(world: Any, holds: Any) -> Non
     holds("scoring.empty", world.score(azureml_model_deployment="d1-a"))
     failed = world.score(body={"input_data": "explode"}, azureml_model_deployment="d1-a")
     assert (failed.status, failed.headers["ms-azureml-model-error-statuscode"]) == (424, "500")
-    holds("scoring.output", failed, 424)  # what the model itself said goes through
+    holds("scoring.records", failed, 424)  # what the model itself said goes through
 
 
 def test_a_model_that_is_too_slow_or_gone_is_a_408_or_a_424(world: Any, kit: Any, holds: Any) -> None:
