@@ -30,6 +30,7 @@ STATUS = {
 MAX_RESULTS = 25_000  # the most that MLflow gives at once
 RUNS_ON_A_PAGE = 1000  # where a search names no number (MLflow, REST API)
 _ROOT_FILTER = re.compile(r"""\s*tags\.[`"]?mlflow\.(rootRunId|parentRunId)[`"]?\s*=\s*['"]([^'"]+)['"]\s*""")
+_BY_START = re.compile(r"(?:attributes?\.)?`?start_time`?(?:\s+(ASC|DESC))?", re.IGNORECASE)
 FINETUNE = "chat_completion_finetune"
 
 
@@ -77,6 +78,22 @@ class Mlflow:
                     query=queries.MLFLOW_EXPERIMENT,
                     does="an experiment's id",
                 ),
+                Route(
+                    method="GET",
+                    path=api + "experiments/get",
+                    handler=self._experiment_by_id,
+                    versions=None,
+                    query=queries.MLFLOW_EXPERIMENT_ID,
+                    does="an experiment's name",
+                ),
+                Route(
+                    method="POST",
+                    path=api + "experiments/search",
+                    handler=self._experiments,
+                    versions=None,
+                    does="every experiment that has a job",
+                    differs="without filter and order",
+                ),
             ]
         return found
 
@@ -102,7 +119,8 @@ class Mlflow:
     def _search(self, call: Call) -> Response:
         body = call.request.json()
         asked = small.RUN_SEARCH.read(body)
-        unplayed({"order_by": asked.order_by, "run_view_type DELETED_ONLY": asked.only_deleted})
+        unplayed({"run_view_type DELETED_ONLY": asked.only_deleted})
+        newest_first = _newest_first(asked.order_by or [])
         text = str(body.get("filter") or "")
         match = _ROOT_FILTER.fullmatch(text) if text else None
         if text and match is None:
@@ -117,6 +135,8 @@ class Mlflow:
                 runs.append(self._body(job, None))
             if match is None or match[2] == job.name:
                 runs += [self._body(job, step) for step in job.steps]
+        if newest_first is not None:
+            runs.sort(key=lambda run: int(run["info"]["start_time"]), reverse=newest_first)
         first, limit = _number(asked.page_token, 0), asked.max_results or RUNS_ON_A_PAGE
         found: Json = {"runs": runs[first : first + limit]}
         if first + limit < len(runs):
@@ -125,11 +145,29 @@ class Mlflow:
 
     def _experiment(self, call: Call) -> Response:
         name = call.request.query.get("experiment_name", "")
-        for job in self.jobs.all.values():
-            if job.experiment == name:
-                experiment = {"experiment_id": self.jobs.experiment_id(job), "name": name, "lifecycle_stage": "active"}
-                return answer({"experiment": experiment | {"artifact_location": "", "tags": []}})
-        return _missing(f"Could not find experiment with name '{name}'")
+        found = next((one for one in self._known() if one["name"] == name), None)
+        return answer({"experiment": found}) if found else _missing(f"Could not find experiment with name '{name}'")
+
+    def _experiment_by_id(self, call: Call) -> Response:
+        wanted = call.request.query.get("experiment_id", "")
+        found = next((one for one in self._known() if one["experiment_id"] == wanted), None)
+        return answer({"experiment": found}) if found else _missing(f"Could not find experiment with ID {wanted}")
+
+    def _experiments(self, call: Call) -> Response:
+        asked = small.EXPERIMENT_SEARCH.read(call.request.json())
+        unplayed({"filter": asked.filter, "order_by": asked.order_by, "view_type DELETED_ONLY": asked.only_deleted})
+        known = self._known()
+        first, limit = _number(asked.page_token, 0), asked.max_results or RUNS_ON_A_PAGE
+        found: Json = {"experiments": known[first : first + limit]}
+        if first + limit < len(known):
+            found["next_page_token"] = str(first + limit)
+        return answer(found)
+
+    def _known(self) -> list[Json]:
+        """Return the experiments: a name that some job has is one."""
+        ids = {job.experiment: self.jobs.experiment_id(job) for job in self.jobs.all.values()}
+        rest = {"lifecycle_stage": "active", "artifact_location": "", "tags": []}
+        return [{"experiment_id": number, "name": name, **rest} for name, number in ids.items()]
 
     def _find(self, run_id: str) -> tuple[Job, Step | None] | None:
         for job in self.jobs.all.values():
@@ -189,6 +227,17 @@ class Mlflow:
         for line in content.split(b"\n")[:-1]:  # what follows the last line feed is still being written
             if line.strip():
                 yield json.loads(line)
+
+
+def _newest_first(order: list[str]) -> bool | None:
+    """Return how runs are sorted by their start; None: not at all. Another order is refused."""
+    if not order:
+        return None
+    match = _BY_START.fullmatch(order[0]) if len(order) == 1 else None
+    if match is None:
+        message = f"The local cloud sorts runs by attributes.start_time only, and this is: {', '.join(order)}"
+        raise Refused(501, "NotImplementedByLocalCloud", message, target="order_by")
+    return (match[1] or "").upper() == "DESC"
 
 
 def _milliseconds(moment: datetime) -> int:

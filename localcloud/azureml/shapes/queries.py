@@ -32,6 +32,7 @@ METRICS = frozenset({"timespan", "interval", "metricnames", "aggregation", "$fil
 MLFLOW_RUN = frozenset({"run_id", "run_uuid"})
 MLFLOW_HISTORY = frozenset({"run_id", "run_uuid", "metric_key", "page_token", "max_results"})
 MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
+MLFLOW_EXPERIMENT_ID = frozenset({"experiment_id"})
 
 
 _NOTHING = frozenset({""})

@@ -88,6 +88,20 @@ class RunSearch(Fields, frozen=True, kw_only=True, rename=None):
         return self.run_view_type is words.RunView.DELETED
 
 
+class ExperimentSearch(Fields, frozen=True, kw_only=True, rename=None):
+    """MLflow's experiments/search (mlflow/protos/service.proto, SearchExperiments)."""
+
+    filter: str | None = None
+    view_type: words.RunView | None = None
+    max_results: int | None = None
+    order_by: list[str] | None = None
+    page_token: str | None = None
+
+    @property
+    def only_deleted(self) -> bool:
+        return self.view_type is words.RunView.DELETED
+
+
 NOTHING = Shape(of=Nothing, what="This request")
 REGENERATE_KEYS = Shape(of=RegenerateKeys, what="A request for new keys", code="BadRequest")
 LOGS = Shape(of=Logs, what="A request for logs", code="BadRequest")
@@ -96,3 +110,4 @@ QUOTAS = Shape(of=Quotas, what="An update of quotas", code="BadRequest")
 ENDPOINT_PATCH = Shape(of=EndpointPatch, what="An update of an endpoint", code="BadRequest", limits=_OLD)
 DEPLOYMENT_PATCH = Shape(of=DeploymentPatch, what="An update of a deployment", code="BadRequest", limits=_OLD)
 RUN_SEARCH = Shape(of=RunSearch, what="A search for runs", code="INVALID_PARAMETER_VALUE")
+EXPERIMENT_SEARCH = Shape(of=ExperimentSearch, what="A search for experiments", code="INVALID_PARAMETER_VALUE")

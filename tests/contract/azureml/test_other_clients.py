@@ -187,3 +187,37 @@ def test_what_is_older_than_jobs_and_models_answers_at_its_early_versions(world:
 
     assert world.ask("GET", path, version="2020-08-01").status == 200
     assert world.ask("GET", "jobs", version="2020-08-01").status == 400
+
+
+def mlflow(world: Any, method: str, path: str, body: Any = None) -> Any:
+    """Return what MLflow's REST interface answers below the workspace, with its status."""
+    below = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow/"
+    answered = world.ask(method, below + path, body, version=None)
+    return answered.status, json.loads(answered.body)
+
+
+def test_experiments_are_found_by_id_and_listed(world: Any) -> None:
+    """mlflow-skinny 3.15 with azureml-mlflow 1.62: get_experiment, search_experiments."""
+    world.submit(wish="wait")
+    _, named = mlflow(world, "GET", "experiments/get-by-name?experiment_name=chat")
+    number = named["experiment"]["experiment_id"]
+
+    assert mlflow(world, "GET", f"experiments/get?experiment_id={number}") == (200, named)
+    assert mlflow(world, "POST", "experiments/search", {"max_results": 5, "view_type": "ACTIVE_ONLY"}) == (
+        200,
+        {"experiments": [named["experiment"]]},
+    )
+    assert mlflow(world, "GET", "experiments/get?experiment_id=none")[0] == 404
+    assert mlflow(world, "POST", "experiments/search", {"filter": "name = 'chat'"})[0] == 501
+
+
+@pytest.mark.parametrize(("order", "first"), [("attributes.start_time DESC", "ft-a2"), ("attribute.start_time", "ft-a1")])
+def test_runs_are_sorted_by_their_start_and_by_nothing_else(world: Any, order: str, first: str) -> None:
+    """mlflow-skinny 3.15, search_runs(order_by=...)."""
+    world.submit("ft-a1", "wait")
+    world.until(lambda: world.status("ft-a1") == "Running")
+    world.submit("ft-a2", "wait")
+    roots = [run["info"]["run_id"] for run in mlflow(world, "POST", "runs/search", {"order_by": [order]})[1]["runs"]]
+
+    assert next(name for name in roots if name.startswith("ft-")) == first
+    assert mlflow(world, "POST", "runs/search", {"order_by": ["metrics.loss"]})[0] == 501
