@@ -67,7 +67,7 @@ class Endpoints:
                 path=PATH,
                 handler=self._put,
                 does="create or update an endpoint: traffic, mirror traffic, tags",
-                differs="done in a moment, in Azure in about a minute; no AMLToken, no Kubernetes",
+                differs="done in a moment, in Azure in about a minute; no Kubernetes",
             ),
             Route(method="PATCH", path=PATH, handler=self._patch, does="change the tags of an endpoint"),
             Route(method="DELETE", path=PATH, handler=self._delete, does="delete an endpoint and its deployments"),
@@ -254,17 +254,23 @@ class Endpoints:
     def _token(self, call: Call) -> Response:
         small.NOTHING.read(call.request.json())
         endpoint = self.find(call["endpoint"])
-        if endpoint.auth_mode != "AADToken":
+        if endpoint.auth_mode == "Key":
             message = f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode}; its keys are at listKeys."
             raise Refused(400, "BadRequest", message)
-        token, ends = self._tokens.issue(MACHINE_LEARNING)
+        token, ends = self._tokens.issue(self.audience(endpoint))
         times = {"expiryTimeUtc": ends, "refreshAfterTimeUtc": ends - REFRESHED_BEFORE_SECONDS}
         return answer({"accessToken": token, "tokenType": "Bearer", **times})
+
+    def audience(self, endpoint: Endpoint) -> str:
+        """Return for whom a token must be that may ask: an AMLToken is good for one endpoint and comes from its own address."""
+        return MACHINE_LEARNING if endpoint.auth_mode == "AADToken" else f"{self.site.base}/endpoints/{endpoint.name}"
 
     def _with_keys(self, call: Call) -> Endpoint:
         endpoint = self.find(call["endpoint"])
         if endpoint.auth_mode != "Key":
-            message = f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode} and no keys; ask Entra ID for a token."
+            message = (
+                f"The endpoint {endpoint.name} has authMode {endpoint.auth_mode} and no keys; its address /token has one that opens it."
+            )
             raise Refused(400, "BadRequest", message)
         return endpoint
 
@@ -301,9 +307,6 @@ def _check(name: str, body: Json, version: str) -> shapes.Properties:
         raise Refused(400, "BadRequest", message)
     asked = shapes.ENDPOINT.read(body, version=version, name=name).properties
     unplayed({"properties.keys": asked.keys, "properties.compute": asked.compute})
-    if asked.auth_mode is words.AuthMode.AML_TOKEN:
-        message = "The local cloud plays Key and AADToken as properties.authMode, and this is AMLToken."
-        raise Refused(501, "NotImplementedByLocalCloud", message, target="properties.authMode")
     return asked
 
 

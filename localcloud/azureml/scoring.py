@@ -18,7 +18,6 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from localcloud.azureml.routes import Call, Route
-from localcloud.azureml.tokens import MACHINE_LEARNING
 from localcloud.azureml.wire import Refused, Response, answer
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ class Scoring:
                 _forward(body, port, timeout)
 
     def _check_caller(self, call: Call, endpoint: Endpoint) -> None:
-        if endpoint.auth_mode == "AADToken":
-            self._tokens.check(call.request, (MACHINE_LEARNING,))
+        if endpoint.auth_mode != "Key":
+            self._tokens.check(call.request, (self._endpoints.audience(endpoint),))
             return
         scheme, _, key = call.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or key not in endpoint.keys:

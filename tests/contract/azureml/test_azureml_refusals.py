@@ -140,7 +140,6 @@ def test_the_default_datastore_is_found_as_the_sdk_looks_for_it(world: Any) -> N
         ("jobs/ft-a1", "properties.settings.on_init", None),
         ("models/bot/versions/1", "properties.autoDeleteSetting", {"condition": "CreatedGreaterThan", "value": "1"}),
         ("onlineEndpoints/bot-1", "properties.keys", {"primaryKey": "k"}),
-        ("onlineEndpoints/bot-1", "properties.authMode", "AMLToken"),
     ],
 )
 def test_a_field_that_only_azure_plays_is_a_501_that_names_it(world: Any, kit: Any, path: str, field: str, change: Any) -> None:

@@ -221,3 +221,21 @@ def test_runs_are_sorted_by_their_start_and_by_nothing_else(world: Any, order: s
 
     assert next(name for name in roots if name.startswith("ft-")) == first
     assert mlflow(world, "POST", "runs/search", {"order_by": ["metrics.loss"]})[0] == 501
+
+
+def test_an_aml_token_opens_its_own_endpoint_and_no_other(world: Any, kit: Any) -> None:
+    """The REST samples of Microsoft's documentation and azure-ai-ml 1.1.0 (recorded) make endpoints with authMode AMLToken."""
+    model = world.registered()
+    tokens = {}
+    for name in ("bot-1", "bot-2"):
+        world.endpoint(name, authMode="AMLToken")
+        world.deployed("blue", model, name)
+        world.endpoint(name, authMode="AMLToken", traffic={"blue": 100})
+        tokens[name] = json.loads(world.ask("POST", f"onlineEndpoints/{name}/token").body)["accessToken"]
+    ours, others, entra = tokens["bot-1"], tokens["bot-2"], world.cloud.tokens.issue("https://ml.azure.com")[0]
+
+    assert world.score(authorization=f"Bearer {ours}").status == 200
+    assert world.score(authorization=f"Bearer {others}").status == 401
+    assert world.score(authorization=f"Bearer {entra}").status == 401
+    assert world.ask("GET", "jobs", authorization=f"Bearer {ours}").status == 401
+    assert world.ask("POST", "onlineEndpoints/bot-1/listKeys").status == 400
