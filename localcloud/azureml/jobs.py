@@ -266,22 +266,26 @@ class Jobs:
     def clear(self) -> None:
         """Forget every job, with its child, its fetch and its folder."""
         self._end_children()
-        fetches = [fetch for fetch in self._files.values() if not fetch.cancel()]
-        wait(fetches, timeout=FETCH_SECONDS_MAX)  # or it would write into the folder of the next job of that name
+        self._end_fetches()
         for job in self.all.values():
             shutil.rmtree(self.folder(job), ignore_errors=True)
-        self._files.clear()
         self.all.clear()
 
     def close(self) -> None:
-        """Kill every trainer."""
-        self._fetchers.shutdown(wait=False, cancel_futures=True)
+        """Kill every trainer, and read no more inputs."""
+        self._end_fetches()
+        self._fetchers.shutdown(wait=False)
         self._end_children()
 
     def outside(self) -> list[tuple[str, bool]]:
         """Return the children and fetches, and whether each is still at work: what no clock moves."""
         trainers = [(f"{name} trainer", child.running) for name, child in self._children.items()]
         return trainers + [(f"{name} inputs", not fetch.done()) for name, fetch in self._files.items()]
+
+    def _end_fetches(self) -> None:
+        """Wait for what is being read: it would be written into the folder of the next job of that name, or of the next start."""
+        wait([fetch for fetch in self._files.values() if not fetch.cancel()], timeout=FETCH_SECONDS_MAX)
+        self._files.clear()
 
     def _end_children(self) -> None:
         for child in self._children.values():
