@@ -194,7 +194,8 @@ def test_serverless_training_on_a_retired_size_fails_with_its_name(world: Any) -
 
 def test_metrics_can_be_read_while_the_job_runs(world: Any) -> None:
     world.submit("ft-a1", wish="wait")
-    world.until(lambda: world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"]).exists())
+    file = world.cloud.jobs.metrics(world.cloud.jobs.all["ft-a1"])
+    world.until(lambda: file.exists() and file.stat().st_size)
     api = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow"
 
     run = world.get(f"{api}/runs/get?run_id=ft-a1")["run"]
