@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions of assets
 KINDS = ("mlflow_model", "custom_model", "triton_model")
+UNTYPED = "custom_model"  # what a version without a type is; a guess. The REST samples of Microsoft's documentation leave the type out
 STAGE = "Development"  # of a version whose client names none [recorded: azure-ai-ml 1.26 and 1.32, 2023-08-01-preview]
 _STORED = re.compile(
     r"azureml://(?:subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/workspaces/(?P<workspace>[^/]+)/)?"
@@ -154,7 +155,7 @@ class Models:
             old.modified = now
             self.all.save(old.key, old)
             return answer(self._body(old))
-        uri, kind = self._long(str(asked.get("modelUri"))), str(asked.get("modelType"))
+        uri, kind = self._long(str(asked.get("modelUri"))), asked.get("modelType") or UNTYPED
         job_name, flavors = ("", mapping(asked, "flavors", "A model version")) if self._is_stored(uri, kind) else self._resolve(uri, kind)
         kept = {
             "description": asked.get("description"),

@@ -192,6 +192,7 @@ class Monitor:
 
     def _question(self, call: Call, known: tuple[str, ...]) -> Question:
         query = call.request.query
+        queries.only(query, queries.PLAYED_OF_METRICS, call.request.path)
         interval = query.get("interval", "PT1M")
         step = self._step(interval)
         first, last = _span(query.get("timespan", ""))

@@ -27,7 +27,7 @@ MANAGEMENT = frozenset({
 EARLY = frozenset({"2020-08-01", "2021-01-01", "2021-04-01", "2021-07-01"})
 SINCE_EARLY = MANAGEMENT | EARLY
 REGISTRY = frozenset({"2021-10-01-dataplanepreview"})
-MONITOR = frozenset({"2018-01-01", "2023-10-01", "2024-02-01"})  # microsoft.insights/metrics
+MONITOR = frozenset({"2018-01-01", "2021-05-01", "2023-10-01", "2024-02-01"})  # microsoft.insights/metrics
 
 WORKSPACE = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
 

@@ -28,7 +28,10 @@ COMPUTES = frozenset({"$skip"})
 COMPUTE_DELETE = frozenset({"underlyingResourceAction"})
 OPERATIONS = frozenset({"t", "c", "s", "h", "service"})  # Azure signs the addresses of operations [recorded]; here they mean nothing
 IDENTITY = frozenset({"resource", "client_id", "object_id", "principal_id", "mi_res_id", "msi_res_id"})
-METRICS = frozenset({"timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"})
+METRICS = frozenset(
+    {"timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"}
+    | {"resultType", "rollupby", "AutoAdjustTimegrain", "ValidateDimensions"}
+)
 MLFLOW_RUN = frozenset({"run_id", "run_uuid"})
 MLFLOW_HISTORY = frozenset({"run_id", "run_uuid", "metric_key", "page_token", "max_results"})
 MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
@@ -46,6 +49,12 @@ PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("version", "description", "offset", "p
 }
 PLAYED_OF_ENDPOINTS = dict.fromkeys(("properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
 PLAYED_OF_DEPLOYMENTS = {"$orderBy": _NOTHING}
+PLAYED_OF_METRICS = {
+    "resultType": frozenset({"", "data"}),
+    "rollupby": _NOTHING,
+    "AutoAdjustTimegrain": frozenset({"", "false"}),
+    "ValidateDimensions": frozenset({"", "true"}),
+}
 PLAYED_OF_DATASTORES = dict.fromkeys(("names", "searchText", "orderBy"), _NOTHING)
 
 

@@ -80,6 +80,13 @@ def test_an_upload_is_registered_and_its_path_answered_whole(world: Any, place: 
     assert (again["description"], again["modelUri"]) == ("better", made["modelUri"])
 
 
+def test_an_upload_without_a_type_is_taken_as_a_model_of_ones_own_kind(world: Any) -> None:
+    """The REST samples of Microsoft's documentation send the path alone."""
+    answered = world.ask("PUT", "models/bag/versions/1", {"properties": {"modelUri": STORED["modelUri"]}}, version="2022-05-01")
+
+    assert json.loads(answered.body)["properties"]["modelType"] == "custom_model"
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -239,3 +246,13 @@ def test_an_aml_token_opens_its_own_endpoint_and_no_other(world: Any, kit: Any) 
     assert world.score(authorization=f"Bearer {entra}").status == 401
     assert world.ask("GET", "jobs", authorization=f"Bearer {ours}").status == 401
     assert world.ask("POST", "onlineEndpoints/bot-1/listKeys").status == 400
+
+
+@pytest.mark.parametrize("version", ["2018-01-01", "2021-05-01", "2024-02-01"])
+def test_each_line_of_the_monitor_client_reads_an_endpoint(world: Any, version: str) -> None:
+    """azure-mgmt-monitor 5.0.1, 6.0.2 and 7.0.0, metrics.list; the options are those of 6.0.2."""
+    path = f"onlineEndpoints/{world.endpoint()}/providers/Microsoft.Insights/metrics?metricnames=RequestsPerMinute"
+    path += "&timespan=2026-01-01T00:00:00Z/2026-01-01T01:00:00Z&interval=PT1M&aggregation=Average"
+
+    assert world.ask("GET", f"{path}&resultType=Data&AutoAdjustTimegrain=false", version=version).status == 200
+    assert world.ask("GET", f"{path}&rollupby=deployment", version=version).status == 501
