@@ -161,8 +161,8 @@ class Shelf(Generic[T]):
 
     def save(self, key: str, record: T) -> None:
         """Take the record over, new or changed; durable with the next commit."""
-        self.all[key] = record
         self._store.save(self._kind, key, msgspec.json.encode(record))
+        self.all[key] = record
 
     def remove(self, key: str) -> None:
         del self.all[key]

@@ -47,7 +47,7 @@ class Traffic:
             "method": request.method,
             "path": request.path,
             "api_version": request.query.get("api-version"),
-            "request": masked(_parsed(request.body)) if shown else None,
+            "request": _parsed(request.body) if shown else None,
             "status": response.status,
             "response": _parsed(response.body) if shown else None,
         }
@@ -97,7 +97,8 @@ def _aside(method: str, path: str, request: Json) -> Json:
 
 
 def _parsed(body: bytes) -> Any:
+    """Return the body without its secrets; None: there is none, or none that can be read (its exchange is a line all the same)."""
     try:
-        return json.loads(body) if body else None
-    except ValueError:
+        return masked(json.loads(body)) if body else None
+    except (ValueError, RecursionError):
         return None

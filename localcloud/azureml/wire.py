@@ -7,6 +7,7 @@ The HTTPS server and the in-process transport both end here, so what a test prov
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from urllib.parse import parse_qsl, unquote
 from localcloud.web import Ending
 
 Json = dict[str, Any]
+
+DEPTH_MAX = 64  # objects and lists in one another: the default of .NET's readers, in which Azure ML is taken to be written (a guess)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,19 @@ class Request:
         if not self.body.strip():
             return {}
         try:
-            value = json.loads(self.body, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise Refused(400, "InvalidRequestContent", "The body is not JSON; send one JSON object.") from None
+            value = json.loads(self.body.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_finite)
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, "InvalidRequestContent", f"The body is not JSON ({_why(error)}); send one JSON object in UTF-8.") from None
         if not isinstance(value, dict):
             raise Refused(400, "InvalidRequestContent", "The body is not a JSON object; send one JSON object.")
+        if b"\\u" in self.body and _has_half_a_character(value):
+            raise Refused(
+                400, "InvalidRequestContent", "The body has one half of a surrogate pair (\\ud800 to \\udfff); send whole characters."
+            )
+        if self.body.count(b"{") + self.body.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+            raise Refused(
+                400, "InvalidRequestContent", f"The body is deeper than {DEPTH_MAX} objects and lists in one another; make it flatter."
+            )
         return value
 
 
@@ -60,7 +71,42 @@ def request_of(method: str, target: str, headers: Mapping[str, str], body: bytes
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")  # Python would read NaN and Infinity, and write them into answers
+    raise ValueError(f"{text} is no number there")  # Python would read NaN and Infinity, and write them into answers
+
+
+def _finite(text: str) -> float:
+    """Return the number; 1e999 would be Infinity in every answer that repeats it."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _why(error: Exception) -> str:
+    """Say what is wrong with a body without repeating much of it."""
+    if isinstance(error, RecursionError):
+        return f"deeper than {DEPTH_MAX} objects and lists in one another"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _has_half_a_character(value: Json) -> bool:
+    """No encoding can carry it on: neither the store nor an event."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:  # the depth is refused next
+        return False
+    return False
+
+
+def _depth(value: Any) -> int:
+    """Return how many objects and lists are in one another, and at most one more than are allowed."""
+    level, depth = [value], 0
+    while level and depth <= DEPTH_MAX:
+        level = [inner for one in level if isinstance(one, dict | list) for inner in (one.values() if isinstance(one, dict) else one)]
+        depth += 1
+    return depth
 
 
 @dataclass(frozen=True, kw_only=True)

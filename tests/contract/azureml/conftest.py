@@ -80,7 +80,7 @@ class World:
                 path=path if path.startswith("/") else f"{self.cloud.site.workspace_id}/{path}",
                 query=({"api-version": version} if version else {}) | asked,
                 headers={"authorization": token, **{name.replace("_", "-"): value for name, value in headers.items()}},
-                body=b"" if body is None else json.dumps(body).encode(),
+                body=body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode(),
             )
         )
 
