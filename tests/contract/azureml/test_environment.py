@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import ssl
 import subprocess
 import sys
@@ -167,6 +168,23 @@ def test_the_sdks_first_calls_come_here_whatever_the_shell_held(started: Started
         "location": "eastus2",
         "model": "8",
     }
+
+
+def test_a_client_whose_emulator_has_gone_stops_and_does_not_turn_to_azure(started: Started) -> None:
+    """Without a name of the cloud azure-ai-ml 1.35 takes the public one when it is told no other, and says nothing."""
+    client = """
+try:
+    from azure.ai.ml import MLClient
+    from azure.identity import DefaultAzureCredential
+    print(MLClient(DefaultAzureCredential(), "s", "g", "w")._base_url)
+except Exception as error:
+    print(error)
+"""
+    (started.folder / "gone.py").write_text(client)
+    gone = "ARM_CLOUD_METADATA_URL=https://localhost:9/metadata/endpoints?api-version=2019-05-01"
+    told = started.sourced(f"{gone} {shlex.quote(sys.executable)} -W ignore gone.py 2>/dev/null")
+
+    assert told.strip() == 'Unknown cloud environment "LocalCloud".'
 
 
 def test_the_file_appears_when_the_cloud_answers_and_not_before(started: Started) -> None:
