@@ -147,6 +147,10 @@ class BlobWatcher:
                 if not quiet:
                     self._log.warning("Container %s cannot be listed (%s); looking again.", self._container, type(error).__name__)
                 quiet = True
+            except Exception:  # a full disk, say: what was not remembered is told again
+                if not quiet and not self._stopping.is_set():
+                    self._log.exception("What is new in container %s cannot be told; looking again.", self._container)
+                quiet = True
             self._stopping.wait(self._every_s)
 
     def _created(self, blob: Any) -> list[Event]:

@@ -40,14 +40,18 @@ class Driver:
         self._grid.close()
 
     def _run(self) -> None:
+        failing = False
         while not self._stopping:
             try:
                 self._grid.advance()
+                failing = False
             except Exception:
-                LOG.exception("Event delivery failed once; it goes on.")
+                if not failing:
+                    LOG.exception("Event delivery fails; it is tried again every second.")
+                failing = True
             with self._grid.changed:
                 if not self._stopping:
-                    self._grid.changed.wait(self._pause())
+                    self._grid.changed.wait(LOOK_EVERY_S if failing else self._pause())
 
     def _pause(self) -> float:
         due = self._grid.next_due()

@@ -119,13 +119,13 @@ class EventGrid:
         _check(event)
         kind, subject = schemas.type_of(event), schemas.subject_of(event)
         with self.changed:
-            self._counts["published"] += 1
-            self._by_type[kind] += 1
             lines = [line for line in self._lines.values() if line.subscription.wants(topic, event)]
             if lines and self._faults.take("event_never", type=kind, subject=subject):
                 self._counts["lost"] += 1
             elif lines:
                 self._take_over(event, lines, kind, subject)
+            self._counts["published"] += 1  # now that nothing can keep it from being taken over
+            self._by_type[kind] += 1
             return len(lines)
 
     def advance(self) -> None:

@@ -2,12 +2,14 @@
 What Event Grid took over outlives its process: one SQLite file, a row for each delivery, one small commit for each change.
 
 `add` returns after the commit, so an event that was accepted is on disk, in the sense of SIGKILL: with `synchronous=NORMAL` a loss of
-power may take the last commits along. A file that is no database is put aside and begun anew.
+power may take the last commits along. A file that is no database is put aside and begun anew; one that cannot be read or written now,
+because the disk is full, say, is left as it is, and the sqlite3.OperationalError goes to whoever asked.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ CREATE TABLE IF NOT EXISTS blobs (container TEXT, name TEXT, etag TEXT NOT NULL,
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 BUSY_MS = 5000  # another connection of this process writes; its commits take well under a millisecond
+LOG = logging.getLogger("eventgrid")
 
 
 def opened(path: Path | None) -> sqlite3.Connection:
@@ -40,9 +43,14 @@ def opened(path: Path | None) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
     try:
         return _prepared(connection)
-    except sqlite3.DatabaseError:
+    except sqlite3.OperationalError:
         connection.close()
-        path.replace(path.with_suffix(".broken"))
+        raise
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        aside = path.with_suffix(".broken")
+        path.replace(aside)
+        LOG.warning("%s is no database (%s); it lies in %s now, and undelivered events in it are not delivered.", path, error, aside.name)
         return _prepared(sqlite3.connect(path, check_same_thread=False))
 
 

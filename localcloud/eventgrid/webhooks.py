@@ -4,6 +4,7 @@ One request to a webhook, and what came of it. Nothing here decides anything.
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -60,7 +61,7 @@ def over_http(method: str, url: str, headers: Mapping[str, str], body: bytes | N
             return Answer(status=error.code)
     except urllib.error.URLError as error:
         return Answer(silence=_why(error.reason))
-    except (OSError, ValueError) as error:  # reset or timed out while reading, or not HTTP
+    except (OSError, ValueError, http.client.HTTPException) as error:  # reset or timed out while reading, or not HTTP
         return Answer(silence=_why(error))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from localcloud.azureml.routes import Table
 from localcloud.azureml.wire import Refused, Request
 from localcloud.chance import Chance
 from localcloud.clocks import ManualClock
-from localcloud.eventgrid import EventGrid, default_subscriptions, parse_all
+from localcloud.eventgrid import EventGrid, store, default_subscriptions, parse_all
 from localcloud.eventgrid.deadletters import ContainerMissing
 from localcloud.eventgrid.grid import WrongEvent
 from localcloud.eventgrid.hand import Hand
@@ -643,6 +645,41 @@ def test_a_store_that_is_no_database_is_put_aside(tmp_path: Path) -> None:
     World(store=file).publish()
 
     assert (tmp_path / "events.broken").exists()
+
+
+def test_a_store_that_cannot_be_opened_now_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a full or locked disk costs no undelivered event. Method: another connection holds the file while it is opened."""
+    file = tmp_path / "events.db"
+    monkeypatch.setattr(store, "BUSY_MS", 0)
+    first = World(store=file)
+    first.grid.publish("storage", EVENT)
+    first.grid.close()
+    _open.remove(first.grid)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(sqlite3.OperationalError):
+            World(store=file)
+
+        other.execute("ROLLBACK")
+    second = World(store=file)
+    second.pass_time(timedelta(0))
+
+    assert second.ids == ["1"]
+
+
+def test_an_event_that_could_not_be_taken_over_is_counted_once_it_is(tmp_path: Path) -> None:
+    world = World(store=tmp_path / "events.db")
+    with closing(sqlite3.connect(tmp_path / "events.db")) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+        with pytest.raises(sqlite3.Error):
+            world.grid.publish("storage", EVENT)
+        other.execute("DROP TRIGGER full")
+
+    world.grid.publish("storage", EVENT)
+
+    assert world.grid.stats()["published"] == 1
 
 
 def test_a_thousand_waiting_events_cost_no_more_each_than_a_hundred(tmp_path: Path) -> None:

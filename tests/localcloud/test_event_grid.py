@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from email.message import Message
@@ -18,7 +20,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from localcloud.azurite import Azurite
-from localcloud.eventgrid import BlobWatcher, Driver, EventGrid, parse_all
+from localcloud.eventgrid import BlobWatcher, Driver, EventGrid, driver, parse_all
 from localcloud.eventgrid.blobs import Options, Uploads
 from localcloud.eventgrid.deadletters import BlobBox
 from localcloud.eventgrid.service import Service
@@ -121,6 +123,48 @@ def test_an_event_is_delivered_again_until_the_receiver_says_yes(receive: Callab
     method, headers, body = receiver.got[0]
     assert (method, body, headers["aeg-subscription-name"], headers["aeg-event-type"]) == ("POST", [EVENT], "ONE", "Notification")
     assert headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.light
+def test_a_receiver_that_speaks_no_http_is_asked_again(grid: Callable[..., EventGrid]) -> None:
+    """Another program on the port, say, or TLS where none was named: neither its handshake nor an event may stay behind for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        one = grid({"name": "one", "topic": "storage", "endpoint": f"http://127.0.0.1:{listener.getsockname()[1]}/"})
+        one.publish("storage", EVENT)
+
+        for _ in range(3):
+            client, _ = listener.accept()
+            with client:
+                client.recv(65_536)
+                client.sendall(b"-ERR unknown command\r\n")
+
+    assert one.stats()["pending"] == 1
+
+
+@pytest.mark.light
+def test_delivery_that_fails_neither_spins_nor_fills_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[float] = []
+
+    class Broken:
+        """A grid whose disk is full."""
+
+        changed = threading.Condition()
+
+        def advance(self) -> None:
+            asked.append(time.monotonic())
+            raise OSError("The disk is full.")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(driver, "LOOK_EVERY_S", 0.1)
+    driven = Driver(Broken())  # type: ignore[arg-type]
+    driven.start()
+    until(lambda: len(asked) >= 3, "three tries")
+    driven.stop()
+
+    assert asked[2] - asked[0] > 0.15
+    assert [record.message for record in caplog.records] == ["Event delivery fails; it is tried again every second."]
 
 
 @pytest.mark.light
