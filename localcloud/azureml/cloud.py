@@ -41,7 +41,7 @@ from localcloud.azureml.routes import Route, Table
 from localcloud.azureml.run_history import RunHistory
 from localcloud.azureml.scoring import Scoring
 from localcloud.azureml.shared_models import SharedModels
-from localcloud.azureml.store import Memory, Shelf, Store
+from localcloud.azureml.store import Memory, NotWritten, Shelf, Store
 from localcloud.azureml.tokens import Tokens
 from localcloud.azureml.traffic import Traffic
 from localcloud.azureml.wire import Refused, Request, Response
@@ -229,6 +229,8 @@ class Cloud:
             return self._answer(request)
         except Refused as refused:
             return self._refusal(refused)
+        except NotWritten as error:
+            return self._refusal(Refused(500, "InternalServerError", f"What was asked is done and not durable yet. {error}"))
         except Exception as error:
             LOG.exception("%s %s broke the local cloud", request.method, request.path)
             message = f"The local cloud broke at {request.method} {request.path} ({type(error).__name__}); its log says where."
@@ -344,7 +346,10 @@ class Cloud:
         with self.lock:
             self.jobs.close()
             self.deployments.close()
-            self._options.store.close()
+            try:
+                self._options.store.close()
+            except NotWritten as error:
+                LOG.error("%s The next start knows nothing of it.", error)
         self.traffic.close()
 
     def _plan_faults(self) -> None:
@@ -372,11 +377,22 @@ class Cloud:
             return [due for room in (self.jobs, self.endpoints, self.deployments, self.computes) for due in room.dues()]
 
     def _tick(self) -> None:
+        said = ""
         while not self._stopping.wait(TICK_SECONDS):
             try:
                 self.advance()
-            except Exception:
-                LOG.exception("The clock of the local cloud failed once; it goes on.")
+                said = ""
+            except NotWritten as error:
+                said = _once(str(error), said, LOG.error)
+            except Exception as error:  # noqa: BLE001 - it is logged with its traceback
+                said = _once(f"The clock of the local cloud failed and goes on ({error!r}).", said, LOG.exception)
+
+
+def _once(text: str, said: str, log: Callable[..., None]) -> str:
+    """Log what was not said just before, and return it: the clock ticks twenty times a second."""
+    if text != said:
+        log("%s", text)
+    return text
 
 
 def _without_body(request: Request, response: Response) -> Response:

@@ -69,7 +69,7 @@ def add_world_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C. 0: stopped on request, 2: an option that means nothing, 4: the port is taken."""
     from localcloud import folders, web
-    from localcloud.azureml.store import WrongStore
+    from localcloud.azureml.store import NotWritten, WrongStore
 
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         held = web.hold(args.port, "Azure ML")
         with held, folders.hold(chosen.data / "azureml", "Azure ML"):
             return _serve(args, chosen, held)
-    except (ValueError, WrongStore) as error:
+    except (ValueError, WrongStore, NotWritten) as error:
         LOG.error("%s", error)
         return WRONG_OPTION_EXIT
     except (web.PortTaken, folders.FolderTaken) as error:

@@ -2,9 +2,10 @@
 What this cloud holds outlives its process: one SQLite file, written before an answer leaves.
 
 A shelf is a dict of records of one kind. Who changes a record calls `save`; `commit` makes all that was saved since the last one
-durable at once, so that a kill between two writes of one request leaves neither. Records are msgspec structs: fields are only ever
-added, with a default, so an older file can be read. Without a file the same shelves live in memory. A file that is no store, or
-that a newer version wrote, is refused and left as it is.
+durable at once, so that a kill between two writes of one request leaves neither. What cannot be written now, because the disk is
+full, say, waits for the next commit: no record is missing in the file for longer than the fault lasts. Records are msgspec structs:
+fields are only ever added, with a default, so an older file can be read. Without a file the same shelves live in memory. A file that
+is no store, or that a newer version wrote, is refused and left as it is.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ CREATE TABLE IF NOT EXISTS records (
 
 class WrongStore(Exception):
     """The file cannot be this cloud's store; the text says which, why, and what to do."""
+
+
+class NotWritten(Exception):
+    """What was saved is not durable yet; the text says why. The next commit tries again."""
 
 
 class Store(Protocol):
@@ -64,8 +69,11 @@ class SqliteStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = threading.Lock()
-        self._dirty = False
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level="IMMEDIATE")
+        self._waiting: list[tuple[str, tuple[Any, ...]]] = []  # writes that the next commit makes durable, in their order
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level="IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise self._away(error) from None
         try:
             self._check()
             path.chmod(0o600)  # keys of endpoints are in it
@@ -74,6 +82,9 @@ class SqliteStore:
             self._connection.execute(_SCHEMA)
             self._connection.execute(f"PRAGMA user_version={VERSION}")
             self._connection.commit()
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise self._away(error) from None
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise self._wrong(f"cannot be read as SQLite ({error})") from None
@@ -96,8 +107,11 @@ class SqliteStore:
     def _wrong(self, why: str) -> WrongStore:
         return WrongStore(f"The file {self._path} {why}; move it away to begin anew, or choose another folder with --data.")
 
+    def _away(self, error: sqlite3.Error) -> WrongStore:
+        return WrongStore(f"The file {self._path} cannot be opened now ({error}); free its disk, or choose another folder with --data.")
+
     def load(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Return the records of a kind."""
+        """Return the records of a kind, as the last commit left them."""
         with self._lock:
             rows = self._connection.execute("SELECT key, body FROM records WHERE kind = ? ORDER BY place", (kind,)).fetchall()
         return ((str(key), body if isinstance(body, bytes) else str(body).encode()) for key, body in rows)
@@ -110,23 +124,33 @@ class SqliteStore:
         self._write("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
 
     def commit(self) -> None:
+        """Write all or nothing; raise NotWritten."""
         with self._lock:
-            if self._dirty:
+            if not self._waiting:
+                return
+            try:
+                for statement, values in self._waiting:
+                    self._connection.execute(statement, values)
                 self._connection.commit()
-                self._dirty = False
+            except sqlite3.Error as error:
+                self._connection.rollback()
+                raise NotWritten(f"The file {self._path} cannot be written ({error}); it is tried again with every change.") from None
+            self._waiting.clear()
 
     def clear(self) -> None:
         self._write("DELETE FROM records", ())
         self.commit()
 
     def close(self) -> None:
-        self.commit()
-        self._connection.close()
+        """Commit and close; raise NotWritten, and be closed all the same."""
+        try:
+            self.commit()
+        finally:
+            self._connection.close()
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._lock:
-            self._connection.execute(statement, values)
-            self._dirty = True
+            self._waiting.append((statement, values))
 
 
 class Shelf(Generic[T]):

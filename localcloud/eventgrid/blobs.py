@@ -147,7 +147,7 @@ class BlobWatcher:
                 if not quiet:
                     self._log.warning("Container %s cannot be listed (%s); looking again.", self._container, type(error).__name__)
                 quiet = True
-            except Exception:  # a full disk, say: what was not remembered is told again
+            except Exception:  # noqa: BLE001 - a full disk, say: what was not remembered is told again
                 if not quiet and not self._stopping.is_set():
                     self._log.exception("What is new in container %s cannot be told; looking again.", self._container)
                 quiet = True

@@ -17,7 +17,7 @@ from localcloud.azureml.routes import Table
 from localcloud.azureml.wire import Refused, Request
 from localcloud.chance import Chance
 from localcloud.clocks import ManualClock
-from localcloud.eventgrid import EventGrid, store, default_subscriptions, parse_all
+from localcloud.eventgrid import EventGrid, default_subscriptions, parse_all, store
 from localcloud.eventgrid.deadletters import ContainerMissing
 from localcloud.eventgrid.grid import WrongEvent
 from localcloud.eventgrid.hand import Hand

@@ -441,6 +441,70 @@ def test_a_file_that_is_no_store_is_a_sentence_and_left_as_it_is(
         assert path.read_bytes() == before
 
 
+# ------------------------------------------------------------------------------------------------------------------ a full disk
+
+
+FULL = "CREATE TRIGGER full BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+
+
+def at_the_disk(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(statement)
+
+
+def test_what_a_full_disk_refused_is_durable_once_there_is_room(world: Any, tmp_path: Path) -> None:
+    """Method: a trigger in the file refuses every write, as a full disk does; then it goes, and a twin reads a copy of the file."""
+    path = tmp_path / FILE
+    cloud = Cloud(world.cloud.site, world.storage, "k" * 32, Options(store=SqliteStore(path)))
+    put = Request(
+        method="PUT",
+        path=f"{cloud.site.workspace_id}/{ENDPOINT}",
+        query={"api-version": "2024-04-01"},
+        headers={"authorization": "Bearer " + cloud.tokens.issue("https://management.azure.com")[0]},
+        body=json.dumps({"location": "eastus2", "properties": {"authMode": "Key"}}).encode(),
+    )
+    at_the_disk(path, FULL)
+
+    refused = cloud.handle(put)
+    at_the_disk(path, "DROP TRIGGER full")
+    cloud.advance()
+
+    assert refused.status == 500
+    assert "not durable yet" in json.loads(refused.body)["error"]["message"]
+    assert "disk is full" in json.loads(refused.body)["error"]["message"]
+    (tmp_path / "copy").mkdir()
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(tmp_path / "copy" / FILE)) as target:
+        source.backup(target)
+    twin = Cloud(world.cloud.site, world.storage, "k" * 32, Options(store=SqliteStore(tmp_path / "copy" / FILE)))
+    assert twin.endpoints.find("bot-1").state == "Succeeded"
+    cloud.close()
+    twin.close()
+
+
+def test_a_clock_that_cannot_write_says_so_once(
+    world: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / FILE
+    cloud = Cloud(world.cloud.site, world.storage, "k" * 32, Options(store=SqliteStore(path)))
+    at_the_disk(path, FULL)
+    cloud.ground.store.save("job", "x", b"{}")
+    tried: list[bool] = []
+    real = cloud.advance
+
+    def counted() -> None:
+        tried.append(True)
+        real()
+
+    monkeypatch.setattr(cloud, "advance", counted)
+    cloud.start()
+    while len(tried) < 4:
+        time.sleep(0.01)
+    cloud.close()
+
+    said = [record.message for record in caplog.records if "cannot be written" in record.message]
+    assert len([one for one in said if "next start" not in one]) == 1
+
+
 # ------------------------------------------------------------------------------------------------------------------ the command
 
 
