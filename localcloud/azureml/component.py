@@ -8,11 +8,16 @@ against this table, because the SDK checks none of them.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from localcloud.azureml.wire import Json, Refused
 
 NAME = "chat_completion_pipeline"
+WHOLE_MAX = 2**63  # an integer input has 64 bits (a guess)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 ASSET_TYPES = frozenset({"uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model"})
 STEPS = (  # display names of the runs below the pipeline, in order
     "ft_nlp_common_validation",
@@ -160,16 +165,23 @@ def check_literal(name: str, value: Any) -> str:
     if spec["type"] in ASSET_TYPES:
         raise _refused(name, f"must be a {spec['type']} with a uri, and is the literal '{text}'")
     if spec["type"] in {"integer", "number"}:
-        convert = int if spec["type"] == "integer" else float
-        try:
-            number = convert(text)
-        except ValueError:
-            raise _refused(name, f"must be of type {spec['type']}, and is '{text}'") from None
+        number = _as_number(text, whole=spec["type"] == "integer")
+        if number is None:
+            raise _refused(name, f"must be of type {spec['type']}, and is '{text}'")
         if "min" in spec and number < spec["min"]:
             raise _refused(name, f"must be at least {spec['min']}, and is {text}")
     if "enum" in spec and text not in spec["enum"]:
         raise _refused(name, f"must be one of {', '.join(spec['enum'])}, and is '{text}'")
     return text
+
+
+def _as_number(text: str, *, whole: bool) -> float | None:
+    """Return the number in the text; None: it is none, as Python's own 1_000, other scripts' digits, nan and inf are none to Azure."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    if not whole:
+        return float(text) if math.isfinite(float(text)) else None
+    return int(text) if _WHOLE.fullmatch(text) and abs(int(text)) < WHOLE_MAX else None
 
 
 def check_name(name: str) -> None:

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import lifecycle, paging
+from localcloud.azureml import identities, lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.records import Cluster
@@ -294,7 +294,7 @@ class Computes:
         }
         body = self.site.resource(f"computes/{cluster.name}", "computes", properties, cluster.created, cluster.modified)
         del body["systemData"]
-        identity = {"identity": _identity(cluster.identity)} if cluster.identity else {}
+        identity = {"identity": identities.shown(cluster.identity)} if cluster.identity else {}
         return body | {"location": self.site.location, "tags": cluster.tags, **identity}
 
     def _sizes(self, call: Call) -> Response:
@@ -363,11 +363,6 @@ def _node(cluster: str, number: int, job: str | None) -> Json:
         "nodeState": "running" if job else "idle",
         "runId": job,
     }
-
-
-def _identity(asked: Json) -> Json:
-    """Return the identity with the ids that Azure fills in."""
-    return {"type": asked.get("type", "None"), "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT}
 
 
 def _size_body(one: Size) -> Json:

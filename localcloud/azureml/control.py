@@ -18,6 +18,7 @@ Without a token: only this machine reaches them, and nothing that they say is a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +27,7 @@ from localcloud import switches
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import WrongDial
 from localcloud.azureml.routes import Call, Route
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, mapping
 from localcloud.clocks import ManualClock
 from localcloud.faults import WrongFault
@@ -100,7 +102,16 @@ class Control:
             ("POST", "traffic", self._mark, True, "mark a place in the traffic"),
         ]
         return [
-            Route(method=method, path=f"/_localcloud/{name}", handler=handler, versions=None, signed=False, locked=locked, does=does)
+            Route(
+                method=method,
+                path=f"/_localcloud/{name}",
+                handler=handler,
+                versions=None,
+                signed=False,
+                locked=locked,
+                query=queries.TRAFFIC if (method, name) == ("GET", "traffic") else queries.NONE,
+                does=does,
+            )
             for method, name, handler, locked, does in table
         ]
 
@@ -195,7 +206,7 @@ class Control:
 
     def _lines(self, call: Call) -> Response:
         since = call.request.query.get("since", "0")
-        if not since.isdigit():
+        if not re.fullmatch("[0-9]{1,18}", since):
             raise Refused(400, "UserError", f"since is {since!r}; it is the number of a line, from 0 on.")
         return answer(self._traffic.shown(int(since)))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import faults
-from localcloud.azureml import lifecycle, paging
+from localcloud.azureml import durations, lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.endpoints import CHANGING, NAME, PATH
@@ -44,6 +44,10 @@ _PROBE = {"failureThreshold": 30, "successThreshold": 1, "timeout": "PT2S", "per
 _REQUESTS = {"maxQueueWait": "PT0S", "requestTimeout": "PT5S", "maxConcurrentRequestsPerInstance": 1}
 READY = "ready.json"  # appears in the folder when the child listens
 LOG_LINES = 500  # when the question names no number
+LOG_LINES_MAX = 1_000_000  # a guess; Azure names none
+TIMEOUT_MAX_S = 180.0  # of one request (Azure ML, how-to-manage-quotas)
+COUNTS = ("failureThreshold", "successThreshold", "maxConcurrentRequestsPerInstance")
+DURATIONS = ("initialDelay", "period", "timeout", "maxQueueWait", "requestTimeout")
 FAULTS = ("deployment_failed", "deployment_failed_silently")
 _ONE = PATH + "/deployments/{deployment}"
 
@@ -210,7 +214,8 @@ class Deployments:
 
     def _patch(self, call: Call) -> Response:
         deployment, body = self._find(call), call.request.json()
-        small.DEPLOYMENT_PATCH.read(body, version=call.request.query["api-version"])
+        asked = small.DEPLOYMENT_PATCH.read(body, version=call.request.query["api-version"])
+        unplayed({"properties": asked.properties, "kind": asked.kind})
         self._check_moment(self._endpoints.find(deployment.endpoint), deployment.name, deployment)
         deployment.tags = {**deployment.tags, **text_map(body, "tags", "A deployment")}
         if "sku" in body:
@@ -250,11 +255,14 @@ class Deployments:
     def _logs(self, call: Call) -> Response:
         deployment = self._find(call)
         asked = small.LOGS.read(call.request.json())
+        lines = LOG_LINES if asked.tail is None else asked.tail
+        if not 1 <= lines <= LOG_LINES_MAX:
+            raise Refused(400, "BadRequest", f"tail must be from 1 to {LOG_LINES_MAX} lines, and is {lines}.", target="tail")
         if asked.container_type is words.Container.STORAGE_INITIALIZER:
             at = sites.stamp(deployment.created)
             return answer({"content": f"{at} The model {deployment.model} lies at {MODEL_MOUNT}{deployment.model.replace(':', '/')}."})
         child = self._children.get(deployment.key)
-        return answer({"content": child.log_tail(asked.tail or LOG_LINES) if child else ""})
+        return answer({"content": child.log_tail(lines) if child else ""})
 
     def _skus(self, call: Call) -> Response:
         self._find(call)
@@ -451,17 +459,48 @@ def _check(name: str, body: Json, version: str, site: Site) -> Json:
     )
     asked: Json = body["properties"]
     _capacity(body)
-    if site.world.size(str(asked.get("instanceType"))) is None:
-        message = f"The instance type {asked.get('instanceType')} is not available in this region or is retired."
-        raise Refused(400, "BadRequest", message, detail="BadArgument")
+    for group in ("requestSettings", "livenessProbe", "readinessProbe", "startupProbe"):
+        _check_times(f"properties.{group}", mapping(asked, group, "A deployment"))
+    for field in ("model", "instanceType"):
+        if asked.get(field) is None:
+            raise Refused(400, "BadRequest", f"A deployment: properties.{field} is missing and required.", target=f"properties.{field}")
+    if site.world.size(asked["instanceType"]) is None:
+        message = f"The instance type {asked['instanceType']} is not available in this region or is retired."
+        raise Refused(400, "BadRequest", message, detail="BadArgument", target="properties.instanceType")
     return asked
 
 
+def _check_times(path: str, group: Json) -> None:
+    """Refuse a count below 1, and a text that is no duration or longer than a request may take."""
+    for field, value in group.items():
+        if field in COUNTS and value is not None and not 1 <= value < 2**31:
+            raise Refused(400, "BadRequest", f"{path}.{field} must be a whole number from 1, and is {value}.", target=f"{path}.{field}")
+        if field not in DURATIONS or value is None:
+            continue
+        length = durations.seconds(value)
+        if length is None:
+            message = f"{path}.{field} must be a duration as in ISO 8601 (PT1M30S), and is '{value}'."
+            raise Refused(400, "BadRequest", message, target=f"{path}.{field}")
+        if field == "requestTimeout" and not 0 < length <= TIMEOUT_MAX_S:
+            message = f"{path}.{field} must be longer than 0 and at most {TIMEOUT_MAX_S:g} s, and is '{value}'."
+            raise Refused(400, "BadRequest", message, target=f"{path}.{field}")
+
+
 def _capacity(body: Json) -> int:
-    capacity = mapping(body, "sku", "A deployment").get("capacity")
+    sku = mapping(body, "sku", "A deployment")
+    if sku.get("name") not in {None, "Default"}:
+        message = f"The local cloud plays Default as sku.name, and this is {sku['name']}."
+        raise Refused(501, "NotImplementedByLocalCloud", message, target="sku.name")
+    capacity = sku.get("capacity")
+    if capacity is None:
+        raise Refused(400, "BadRequest", "A deployment: sku.capacity is missing and required.", target="sku.capacity")
     if isinstance(capacity, bool) or not isinstance(capacity, int) or not 1 <= capacity <= INSTANCES_MAX:
         raise Refused(400, "BadRequest", f"The instance count must be from 1 to {INSTANCES_MAX}, and is {capacity}.")
     return capacity
+
+
+def _given(asked: Json, group: str) -> Json:
+    return {name: value for name, value in mapping(asked, group, "A deployment").items() if value is not None}
 
 
 def _with_defaults(asked: Json) -> Json:
@@ -472,7 +511,7 @@ def _with_defaults(asked: Json) -> Json:
     filled.setdefault("appInsightsEnabled", False)
     filled.setdefault("egressPublicNetworkAccess", "Enabled")
     filled["scaleSettings"] = {"scaleType": "Default", **mapping(asked, "scaleSettings", "A deployment")}
-    filled["requestSettings"] = _REQUESTS | mapping(asked, "requestSettings", "A deployment")
+    filled["requestSettings"] = _REQUESTS | _given(asked, "requestSettings")
     for probe in ("livenessProbe", "readinessProbe"):
-        filled[probe] = _PROBE | mapping(asked, probe, "A deployment")
+        filled[probe] = _PROBE | _given(asked, probe)
     return filled

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from localcloud import faults
-from localcloud.azureml import lifecycle, paging
+from localcloud.azureml import identities, lifecycle, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.jobs import has_tags
@@ -164,6 +164,7 @@ class Endpoints:
         old = self.all.get(name)
         deployed = set(self.deployments_of(name))
         traffic, mirror = _traffic(asked, deployed), _mirror(asked, deployed)
+        _check_split(traffic, mirror)
         if old is None:
             self._check_room(name)
         else:
@@ -183,6 +184,7 @@ class Endpoints:
             operation=self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=name),
             keys=old.keys if old else (self._fresh_key(), self._fresh_key()),
             asked=old.asked if old else 0,
+            identity=body.get("identity") or (old.identity if old else None),
             due=None,
             state="Updating" if old else "Creating",
         )
@@ -213,7 +215,8 @@ class Endpoints:
 
     def _patch(self, call: Call) -> Response:
         endpoint, body = self.find(call["endpoint"]), call.request.json()
-        small.ENDPOINT_PATCH.read(body, version=call.request.query["api-version"])
+        asked = small.ENDPOINT_PATCH.read(body, version=call.request.query["api-version"])
+        unplayed({"properties": asked.properties, "kind": asked.kind, "identity": asked.identity})
         self._check_moment(endpoint, "update")
         endpoint.tags = {**endpoint.tags, **text_map(body, "tags", "An endpoint")}
         endpoint.operation = self._operations.begin("oeidp", "Updating", call.request.query["api-version"], name=endpoint.name)
@@ -297,7 +300,7 @@ class Endpoints:
             "mirrorTraffic": endpoint.mirror,
         }
         body = self.site.resource(f"onlineEndpoints/{endpoint.name}", "onlineEndpoints", properties, endpoint.created, endpoint.modified)
-        identity = {"type": "SystemAssigned", "principalId": sites.PRINCIPAL, "tenantId": sites.TENANT}
+        identity = identities.shown(endpoint.identity or identities.SYSTEM)
         return body | {"location": self.site.location, "kind": "Managed", "tags": endpoint.tags, "identity": identity}
 
 
@@ -323,6 +326,16 @@ def _mirror(asked: shapes.Properties, deployed: set[str]) -> dict[str, int]:
     if len([share for share in mirror.values() if share]) > 1:
         raise Refused(400, "BadRequest", f"mirrorTraffic must name one deployment, and names {', '.join(mirror)}.")
     return mirror
+
+
+def _check_split(traffic: dict[str, int], mirror: dict[str, int]) -> None:
+    """A deployment gets live or mirrored requests, not both (Azure ML, how-to-safely-rollout-online-endpoints; the words are ours)."""
+    both = [name for name, share in mirror.items() if share and traffic.get(name)]
+    if both:
+        message = (
+            f"The deployment {both[0]} has {traffic[both[0]]} % of the traffic and cannot be mirrored to; mirror to one without traffic."
+        )
+        raise Refused(400, "BadRequest", message, target="properties.mirrorTraffic")
 
 
 def _shares(field: str, asked: dict[str, int] | None, deployed: set[str], most: int) -> dict[str, int]:

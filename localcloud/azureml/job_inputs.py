@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}")
 _PARENT_INPUT = re.compile(r"\$\{\{\s*parent\.inputs\.([A-Za-z0-9_]+)\s*\}\}")
 _PARENT_OUTPUT = re.compile(r"\$\{\{\s*parent\.outputs\.([A-Za-z0-9_]+)\s*\}\}")
+_COMPUTE = re.compile(r"azureml:|/subscriptions/.*/computes/", re.IGNORECASE)  # before the name, in the forms that azure-ai-ml writes
 _COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
 
 
@@ -43,6 +44,7 @@ def check(name: str, body: Json, version: str, registry: Registry, clusters: Com
     order = Order(literals=literals, assets=assets, outputs=_outputs(node, asked.outputs or {}))
     _check_base_model(order, registry)
     _check_computes(order, clusters)
+    _check_named_computes(asked, node_name, node, clusters)
     return order
 
 
@@ -112,9 +114,16 @@ def _outputs(node: nodes.Component, of_pipeline: Mapping[str, jobs.Output | None
             known = ", ".join(component.OUTPUTS)
             raise Refused(400, "UserError", f"The component {component.NAME} has no output {name}; it has {known}.")
         value = given.value if isinstance(given, nodes.Output) else given
-        match = _PARENT_OUTPUT.fullmatch(str(value).strip())
-        if match and match[1] in of_pipeline:
-            bound[match[1]] = name
+        if value is None:
+            continue
+        match = _PARENT_OUTPUT.fullmatch(value.strip())
+        if match is None or match[1] not in of_pipeline:
+            known = ", ".join(of_pipeline) or "none"
+            raise Refused(400, "UserError", f"The output {name} is bound to '{value}'; the pipeline's outputs are {known}.")
+        if match[1] in bound:
+            message = f"The outputs {bound[match[1]]} and {name} are both bound to {match[1]}; bind each to an output of its own."
+            raise Refused(400, "UserError", message)
+        bound[match[1]] = name
     return bound
 
 
@@ -126,6 +135,21 @@ def _check_base_model(order: Order, registry: Registry) -> None:
     refusal = registry.refusal(uri)
     if refusal is not None:
         raise Refused(400, "UserError", refusal, detail="ModelNotFound")
+
+
+def _check_named_computes(asked: jobs.Pipeline, node_name: str, node: nodes.Component, clusters: Computes) -> None:
+    """Where the steps run is a matter of the component's inputs; a compute that is named elsewhere must exist all the same."""
+    settings = asked.settings or nodes.Settings()
+    places = {
+        "properties.computeId": asked.compute_id,
+        "properties.settings.default_compute": settings.default_compute,
+        f"properties.jobs.{node_name}.computeId": node.compute_id,
+    }
+    for path, named in places.items():
+        compute = _COMPUTE.sub("", named or SERVERLESS)
+        if compute not in {SERVERLESS, *clusters.names}:
+            message = f"The compute '{named}' of {path} was not found; use {', '.join(clusters.names)} or serverless."
+            raise Refused(400, "UserError", message, detail="ComputeNotFound", target=path)
 
 
 def _check_computes(order: Order, clusters: Computes) -> None:

@@ -25,7 +25,7 @@ from localcloud.azureml.records import JOB_ENDS, Job, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import queries, small
 from localcloud.azureml.store import Shelf
-from localcloud.azureml.wire import Json, Refused, Response, answer
+from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
 
 if TYPE_CHECKING:
     from localcloud.azureml.computes import Computes
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from localcloud.azureml.registry import Registry
     from localcloud.azureml.sizes import Size
 
-IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")  # the rest may be changed by another PUT
+IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")
+IMMUTABLE_IF_NAMED = ("experimentName", "computeId", "identity")  # may be left out of another PUT; the rest may be changed by it
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
 _UNNAMED = {"description": None, "computeId": None, "componentId": None, "identity": None}  # what Azure answers of them then [recorded]
 FETCHERS = 2  # jobs whose inputs are read at the same time
@@ -169,14 +170,14 @@ class Jobs:
         order = job_inputs.check(name, body, call.request.query["api-version"], self._registry, self._clusters)
         old = self.all.get(name)
         if old is not None:
-            return self._put_again(old, body["properties"])
+            return self._put_again(old, _kept(body["properties"]))
         refusal = self.ground.plan(("job_refused",), name=name)
         if refusal is not None:
             raise Refused(400, "UserError", refusal.given["message"])
         now = self.ground.now()
         job = Job(
             name=name,
-            properties=body["properties"],
+            properties=_kept(body["properties"]),
             order=order,
             created=now,
             steps=[Step(name=step, run_id=sites.stable_guid("step", name, step)) for step in component.STEPS],
@@ -189,13 +190,19 @@ class Jobs:
     def _put_again(self, job: Job, fresh: Json) -> Response:
         """A name is used once: other content is refused, other tags are taken, and the same again is a matter of the switch."""
         changed = [key for key in IMMUTABLE if fresh.get(key) != job.properties.get(key)]
+        changed += [key for key in IMMUTABLE_IF_NAMED if fresh.get(key) and fresh[key] != job.properties.get(key)]
         identical = not changed and {k: v for k, v in fresh.items() if v} == {k: v for k, v in job.properties.items() if v}
         switches = self.ground.switches
         if changed or (identical and switches.identical_job_put == "refused"):
             status = int(switches.immutable_status)
             raise Refused(status, "UserError", _EXISTS, detail="JobPropertyImmutable", inner=("Immutable", "JobPropertyImmutable"))
         tags = {**(job.properties.get("tags") or {}), **(fresh.get("tags") or {})}  # Azure never drops a job's tag
-        job.properties = {**fresh, "tags": tags}
+        unnamed = {key: job.properties[key] for key in IMMUTABLE_IF_NAMED if key in job.properties}
+        job.properties = {
+            **unnamed,
+            **{key: value for key, value in fresh.items() if value is not None or key not in unnamed},
+            "tags": tags,
+        }
         self.all.save(job.name, job)
         return answer(self._body(job))
 
@@ -354,8 +361,8 @@ class Jobs:
             self._fail(job, "UserError", refusal)
             return
         if job.order.cluster is not None:
-            running = sum(1 for _ in self._running_on(job.order.cluster))
-            if running >= self._nodes_max(job.order.cluster):
+            busy, wanted = len(self._on_nodes_of(job.order.cluster)), int(job.order.literals["num_nodes_finetune"])
+            if busy + wanted > self._nodes_max(job.order.cluster):
                 return
         self._move(job, "Running")
 
@@ -508,6 +515,12 @@ def _too_many_gpus(job: Job, size: Size) -> str | None:
     if wanted <= size.gpus:
         return None
     return f"The job wants {wanted} GPUs of each node and {size.name} has {size.gpus}; set number_of_gpu_to_use_finetuning."
+
+
+def _kept(asked: Json) -> Json:
+    """Return the properties as they are kept: a tag without a value is no tag."""
+    texts: Json = {key: text_map(asked, key, "A job") for key in ("tags", "properties") if key in asked}
+    return {**asked, **texts}
 
 
 def _listed(properties: Json, wanted: str | None, shown: frozenset[bool]) -> bool:

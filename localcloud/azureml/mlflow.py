@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ STATUS = {
     "Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED", "Running": "RUNNING", "Finalizing": "RUNNING",
     "CancelRequested": "RUNNING", "NotResponding": "FAILED",
 }  # fmt: skip
+INVALID = "INVALID_PARAMETER_VALUE"  # MLflow's code for it
+_DIGITS = re.compile(r"[0-9]{1,18}")
 MAX_RESULTS = 25_000  # the most that MLflow gives at once
 RUNS_ON_A_PAGE = 1000  # where a search names no number (MLflow, REST API)
 _ROOT_FILTER = re.compile(r"""\s*tags\.[`"]?mlflow\.(rootRunId|parentRunId)[`"]?\s*=\s*['"]([^'"]+)['"]\s*""")
@@ -59,6 +61,7 @@ class Mlflow:
                     path=api + "runs/search",
                     handler=self._search,
                     versions=None,
+                    query=queries.NONE,
                     does="runs of an experiment or a job",
                     differs="one filter only: tags.mlflow.rootRunId or parentRunId",
                 ),
@@ -91,6 +94,7 @@ class Mlflow:
                     path=api + "experiments/search",
                     handler=self._experiments,
                     versions=None,
+                    query=queries.NONE,
                     does="every experiment that has a job",
                     differs="without filter and order",
                 ),
@@ -107,9 +111,9 @@ class Mlflow:
         found = self._find(_run_id(call))
         if found is None:
             return _missing(f"Run with id={_run_id(call)} not found")
-        key = query.get("metric_key", "")
+        key = _required(query, "metric_key")
         first = _number(query.get("page_token"), 0)
-        limit = min(_number(query.get("max_results"), MAX_RESULTS), MAX_RESULTS)
+        limit = min(_most(_number(query.get("max_results"), MAX_RESULTS), MAX_RESULTS), MAX_RESULTS)
         points = [point for point in self._points(*found) if point["key"] == key]
         body: Json = {"metrics": points[first : first + limit]}
         if first + limit < len(points):
@@ -137,19 +141,19 @@ class Mlflow:
                 runs += [self._body(job, step) for step in job.steps]
         if newest_first is not None:
             runs.sort(key=lambda run: int(run["info"]["start_time"]), reverse=newest_first)
-        first, limit = _number(asked.page_token, 0), asked.max_results or RUNS_ON_A_PAGE
+        first, limit = _number(asked.page_token, 0), _most(asked.max_results, RUNS_ON_A_PAGE)
         found: Json = {"runs": runs[first : first + limit]}
         if first + limit < len(runs):
             found["next_page_token"] = str(first + limit)
         return answer(found)
 
     def _experiment(self, call: Call) -> Response:
-        name = call.request.query.get("experiment_name", "")
+        name = _required(call.request.query, "experiment_name")
         found = next((one for one in self._known() if one["name"] == name), None)
         return answer({"experiment": found}) if found else _missing(f"Could not find experiment with name '{name}'")
 
     def _experiment_by_id(self, call: Call) -> Response:
-        wanted = call.request.query.get("experiment_id", "")
+        wanted = _required(call.request.query, "experiment_id")
         found = next((one for one in self._known() if one["experiment_id"] == wanted), None)
         return answer({"experiment": found}) if found else _missing(f"Could not find experiment with ID {wanted}")
 
@@ -157,7 +161,7 @@ class Mlflow:
         asked = small.EXPERIMENT_SEARCH.read(call.request.json())
         unplayed({"filter": asked.filter, "order_by": asked.order_by, "view_type DELETED_ONLY": asked.only_deleted})
         known = self._known()
-        first, limit = _number(asked.page_token, 0), asked.max_results or RUNS_ON_A_PAGE
+        first, limit = _number(asked.page_token, 0), _most(asked.max_results, RUNS_ON_A_PAGE)
         found: Json = {"experiments": known[first : first + limit]}
         if first + limit < len(known):
             found["next_page_token"] = str(first + limit)
@@ -245,11 +249,31 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text and text.isdigit() else otherwise
+    """Return a number of the query or the body."""
+    if not text:
+        return otherwise
+    if not _DIGITS.fullmatch(text):
+        raise Refused(
+            400, INVALID, f"'{text}' is no whole number from 0 on; write one as max_results, or the next_page_token of an answer."
+        )
+    return int(text)
+
+
+def _most(asked: int | None, otherwise: int) -> int:
+    """Return how many a page may hold."""
+    if asked is not None and asked < 1:
+        raise Refused(400, INVALID, f"max_results is {asked}; it is a whole number from 1.", target="max_results")
+    return otherwise if asked is None else asked
 
 
 def _run_id(call: Call) -> str:
-    return call.request.query.get("run_id") or call.request.query.get("run_uuid") or ""
+    return call.request.query.get("run_uuid") or _required(call.request.query, "run_id")
+
+
+def _required(query: Mapping[str, str], name: str) -> str:
+    if not query.get(name):
+        raise Refused(400, INVALID, f"Missing value for required parameter '{name}'.", target=name)
+    return query[name]
 
 
 def _missing(message: str) -> Response:

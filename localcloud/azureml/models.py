@@ -149,6 +149,12 @@ class Models:
             if self._long(str(asked.get("modelUri"))) != old.properties["modelUri"]:
                 status = int(self.ground.switches.immutable_status)
                 raise Refused(status, "UserError", "Asset paths cannot be updated.", inner=("Immutable", "AssetPathImmutable"))
+            kind = asked.get("modelType") or old.properties["modelType"]
+            if kind != old.properties["modelType"]:
+                message = (
+                    f"The model {old.key} has modelType {old.properties['modelType']}, which cannot become {kind}; register a new version."
+                )
+                raise Refused(int(self.ground.switches.immutable_status), "UserError", message, target="properties.modelType")
             old.properties |= {"tags": tags, "properties": properties, "isArchived": bool(asked.get("isArchived"))}
             old.properties["description"] = asked.get("description")
             old.properties["stage"] = shape.stage or old.properties.get("stage", STAGE)
@@ -188,6 +194,8 @@ class Models:
             raise _path_not_found(f"The path {uri} is in another workspace than {site.workspace}.")
         if stored["store"] not in site.datastores:
             raise _path_not_found(f"The datastore {stored['store']} of path {uri} was not found; there are {', '.join(site.datastores)}.")
+        if ".." in stored["path"].split("/"):
+            raise _path_not_found(f"The path {uri} leaves its datastore; remove the '..'.")
         place = "subscriptions/{}/resourceGroups/{}/workspaces/{}".format(*ours)
         return f"azureml://{place}/datastores/{stored['store']}/paths/{stored['path']}"
 

@@ -126,6 +126,7 @@ class Endpoint(msgspec.Struct, kw_only=True):
     mirror: dict[str, int] = {}  # deployment -> percent of the requests that are copied to it
     public: str = "Enabled"
     asked: int = 0  # requests that were shared by traffic so far
+    identity: Json | None = None  # as asked for; None: what Azure gives by itself
     planned: Planned | None = None  # None: nothing is planned to go wrong
 
 

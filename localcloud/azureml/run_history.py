@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Json, Refused, Response, answer, known_only, text_map
 
 if TYPE_CHECKING:
@@ -35,15 +36,21 @@ class RunHistory:
 
     def routes(self) -> list[Route]:
         return [
-            Route(method="GET", path=_RUNS, handler=self._run, versions=None, does="one run"),
+            Route(method="GET", path=_RUNS, handler=self._run, versions=None, query=queries.NONE, does="one run"),
             Route(
-                method="GET", path=_RUNS + "/details", handler=self._details, versions=None, does="status and log addresses, for streaming"
+                method="GET",
+                path=_RUNS + "/details",
+                handler=self._details,
+                versions=None,
+                query=queries.NONE,
+                does="status and log addresses, for streaming",
             ),
             Route(
                 method="GET",
                 path=_RUNS + "/children",
                 handler=self._children,
                 versions=None,
+                query=queries.RUN_CHILDREN,
                 does="the steps of a job",
                 differs="the steps hang below the job's run; Azure has one more pipeline run between them",
             ),
@@ -52,11 +59,17 @@ class RunHistory:
                 path=_BY_EXPERIMENT,
                 handler=self._change,
                 versions=None,
+                query=queries.NONE,
                 does="change a job's words, tags and properties; archive or restore it",
                 differs="of the job's own run only",
             ),
             Route(
-                method="GET", path=_RUNS + "/serviceinstances/{node}", handler=self._services, versions=None, does="interactive services"
+                method="GET",
+                path=_RUNS + "/serviceinstances/{node}",
+                handler=self._services,
+                versions=None,
+                query=queries.NONE,
+                does="interactive services",
             ),
             # in Azure a signed address of blob storage: it is fetched without a token
             Route(
@@ -83,6 +96,7 @@ class RunHistory:
         return answer(self._step(job, step) if step else self._root(job))
 
     def _children(self, call: Call) -> Response:
+        queries.only(call.request.query, queries.PLAYED_OF_RUN_CHILDREN, call.request.path)
         job, step = self._find(call["run"])
         found = [] if step else job.steps
         return paging.page(
@@ -91,7 +105,7 @@ class RunHistory:
             found,
             key=lambda one: one.run_id,
             shown=lambda one: self._step(job, one),
-            token="$continuationToken",
+            token="$continuationtoken",
             size_max=CHILDREN_MAX,
         )
 

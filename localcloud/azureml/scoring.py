@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import threading
 from dataclasses import replace
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from localcloud.azureml import durations
 from localcloud.azureml.routes import Call, Route
 from localcloud.azureml.wire import Refused, Response, answer
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 DEPLOYMENT_HEADER = "azureml-model-deployment"
 FAULTS = ("scoring_empty", "scoring_failed", "scoring_throttled")
 STRIDE = 61  # prime to 100, so that it visits every hundredth once, and shares are mixed rather than in blocks
-_DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
 
 class Scoring:
@@ -159,6 +158,4 @@ def _forward(body: bytes, port: int, timeout: float) -> Response:
 
 
 def _seconds(duration: str) -> float:
-    match = _DURATION.fullmatch(duration)
-    minutes, seconds = match.groups() if match else (None, None)
-    return float(minutes or 0) * 60 + float(seconds or 0) or 5.0  # PT5S is Azure's default
+    return durations.seconds(duration) or 5.0  # PT5S is Azure's default

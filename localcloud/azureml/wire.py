@@ -180,9 +180,9 @@ def mapping(body: Mapping[str, Any], key: str, what: str) -> Json:
 
 
 def text_map(body: Mapping[str, Any], key: str, what: str) -> dict[str, str]:
-    """Return `body[key]` as names and texts (tags, properties); any other value is refused, as Azure does."""
+    """Return `body[key]` as names and texts (tags, properties); null is as good as absent, any other value is refused, as Azure does."""
     value = mapping(body, key, what)
     for name, content in value.items():
         if content is not None and not isinstance(content, str):
             raise Refused(400, "UserError", f"{what}: {key}.{name} must be text, and is {type(content).__name__}.")
-    return value
+    return {name: content for name, content in value.items() if content is not None}

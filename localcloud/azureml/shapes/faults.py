@@ -115,7 +115,8 @@ def _fault(info: inspect.Type, value: Any, path: str, why: str) -> Fault:
     if named and isinstance(info, inspect.StructType):
         known = {field.encode_name for field in info.fields} | ({info.tag_field} if info.tag_field else set())
         unknown = _below(path, named["name"])
-        return Fault(path=unknown, sentence=f"there is no field {unknown}; known there are {', '.join(sorted(known))}")
+        there = f"known there are {', '.join(sorted(known))}" if known else "none is known there"
+        return Fault(path=unknown, sentence=f"there is no field {unknown}; {there}")
     if not why.startswith(_OWN_WORDS):
         return Fault(path=path, sentence=f"{here} {why}")
     seen = f"of type {type(value).__name__}" if any(part in _SECRET for part in path.split(".")) else shown(value)

@@ -32,6 +32,8 @@ METRICS = frozenset(
     {"timespan", "interval", "metricnames", "aggregation", "$filter", "metricnamespace", "top", "orderby"}
     | {"resultType", "rollupby", "AutoAdjustTimegrain", "ValidateDimensions"}
 )
+TRAFFIC = frozenset({"since"})  # of /_localcloud
+RUN_CHILDREN = frozenset({"$filter", "$continuationtoken", "$orderby", "$sortorder", "$top", "$count"})
 MLFLOW_RUN = frozenset({"run_id", "run_uuid"})
 MLFLOW_HISTORY = frozenset({"run_id", "run_uuid", "metric_key", "page_token", "max_results"})
 MLFLOW_EXPERIMENT = frozenset({"experiment_name"})
@@ -55,6 +57,7 @@ PLAYED_OF_METRICS = {
     "AutoAdjustTimegrain": frozenset({"", "false"}),
     "ValidateDimensions": frozenset({"", "true"}),
 }
+PLAYED_OF_RUN_CHILDREN = dict.fromkeys(("$filter", "$orderby", "$sortorder"), _NOTHING) | {"$count": frozenset({"", "false"})}
 PLAYED_OF_DATASTORES = dict.fromkeys(("names", "searchText", "orderBy"), _NOTHING)
 
 

@@ -76,7 +76,8 @@ def test_an_upload_is_registered_and_its_path_answered_whole(world: Any, place: 
 
     assert made["modelUri"] == UPLOAD.format(place=whole)
     assert (made["flavors"], made["stage"], made["jobName"], made["description"]) == (flavors, "Development", None, None)
-    again = json.loads(put_upload(world, status=200, modelUri=UPLOAD.format(place=place), description="better").body)["properties"]
+    same = {"modelUri": UPLOAD.format(place=place), "modelType": "mlflow_model"}
+    again = json.loads(put_upload(world, status=200, description="better", **same).body)["properties"]
     assert (again["description"], again["modelUri"]) == ("better", made["modelUri"])
 
 

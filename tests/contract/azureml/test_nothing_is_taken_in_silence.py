@@ -1,0 +1,231 @@
+"""What changes nothing, cannot be, or is not played is refused by name; before, each of these was answered 200 or 500."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+V100 = "2022-02-01-preview"
+
+
+def node_of(body: Any) -> Any:
+    return body["properties"]["jobs"]["chat_completion_pipeline"]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "1_000", "٣", " 3 ", "0x1", ""])
+@pytest.mark.parametrize("name", ["learning_rate", "seed"])
+def test_what_only_python_reads_as_a_number_is_none(world: Any, kit: Any, name: str, value: str) -> None:
+    answered = world.ask("PUT", "jobs/ft-a1", kit.job(**{name: value}))
+
+    assert answered.status == 400
+    assert f"{name} of chat_completion_pipeline must be of type" in kit.error(answered)["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("learning_rate", "5e-6"), ("learning_rate", "5E-06"), ("lora_dropout", ".1"), ("max_steps", "-1")]
+)
+def test_numbers_as_clients_write_them_are_taken(world: Any, kit: Any, name: str, value: str) -> None:
+    assert world.ask("PUT", "jobs/ft-a1", kit.job(**{name: value})).status == 201
+
+
+def test_an_integer_has_64_bits(world: Any, kit: Any) -> None:
+    assert world.ask("PUT", "jobs/ft-a1", kit.job(seed=2**63)).status == 400
+
+
+@pytest.mark.parametrize("value", ["${{parent.outputs.nowhere}}", "trained_model"])
+def test_an_output_is_bound_to_one_of_the_pipelines(world: Any, kit: Any, value: str) -> None:
+    body = kit.job()
+    node_of(body)["outputs"]["mlflow_model_folder"]["value"] = value
+
+    answered = world.ask("PUT", "jobs/ft-a1", body)
+    assert (answered.status, value in kit.error(answered)["message"]) == (400, True)
+
+
+def test_two_outputs_are_not_one(world: Any, kit: Any) -> None:
+    body = kit.job()
+    node_of(body)["outputs"]["pytorch_model_folder"] = {"value": "${{parent.outputs.trained_model}}", "type": "literal"}
+
+    answered = world.ask("PUT", "jobs/ft-a1", body)
+    assert (answered.status, "both bound to trained_model" in kit.error(answered)["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("place", ["pipeline", "settings", "node"])
+@pytest.mark.parametrize(("named", "status"), [("nowhere", 400), ("gpu-cluster", 201), ("azureml:gpu-cluster", 201)])
+def test_a_compute_that_is_not_there_is_refused_wherever_it_is_named(world: Any, kit: Any, place: str, named: str, status: int) -> None:
+    body = kit.job()
+    where = {"pipeline": body["properties"], "settings": body["properties"]["settings"], "node": node_of(body)}[place]
+    where["default_compute" if place == "settings" else "computeId"] = named
+
+    assert world.ask("PUT", "jobs/ft-a1", body).status == status
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("experimentName", "another"), ("computeId", "gpu-cluster"), ("identity", {"identityType": "AMLToken"})]
+)
+def test_a_job_does_not_move_by_another_put(world: Any, kit: Any, field: str, value: Any) -> None:
+    body = kit.job()
+    world.ask("PUT", "jobs/ft-a1", body)
+    moved = copy.deepcopy(body)
+    moved["properties"] |= {field: value, "displayName": "other"}
+
+    assert world.ask("PUT", "jobs/ft-a1", moved).status == 400
+    assert world.get("jobs/ft-a1")["properties"]["experimentName"] == "chat"
+
+
+def test_a_put_that_leaves_the_experiment_out_changes_the_rest_and_keeps_it(world: Any, kit: Any) -> None:
+    body = kit.job()
+    world.ask("PUT", "jobs/ft-a1", body)
+    del body["properties"]["experimentName"]
+    body["properties"]["displayName"] = "other"
+
+    assert world.ask("PUT", "jobs/ft-a1", body).status == 200
+    kept = world.get("jobs/ft-a1")["properties"]
+    assert (kept["displayName"], kept["experimentName"]) == ("other", "chat")
+
+
+def test_jobs_of_two_nodes_do_not_share_a_cluster_of_two(make_world: Any, kit: Any) -> None:
+    world = make_world(nodes_max=2)
+    for name in ("ft-a1", "ft-b1"):
+        world.upload("wait")
+        world.ask("PUT", f"jobs/{name}", kit.job(num_nodes_finetune=2))
+    world.until(lambda: world.status("ft-a1") == "Running" and world.status("ft-b1") == "Queued")
+    for _ in range(5):
+        world.cloud.advance()
+
+    assert [world.status(name) for name in ("ft-a1", "ft-b1")] == ["Running", "Queued"]
+    assert len(json.loads(world.ask("POST", "computes/gpu-cluster/listNodes").body)["nodes"]) == 2
+
+
+def test_tags_without_a_value_are_no_tags(world: Any, kit: Any) -> None:
+    """Microsoft's types have no null there, so no answer may."""
+    body = kit.job()
+    body["properties"]["tags"] = {"a": None, "b": "c"}
+    world.ask("PUT", "jobs/ft-a1", body)
+    world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint() | {"tags": {"a": None, "b": "c"}})
+
+    assert world.get("jobs/ft-a1")["properties"]["tags"] == {"b": "c"}
+    assert world.get("onlineEndpoints/bot-1")["tags"] == {"b": "c"}
+
+
+def test_the_type_of_a_model_does_not_change(world: Any, kit: Any) -> None:
+    world.registered(version="v1")
+    model = world.cloud.models.all.values()[0]
+    body = kit.model(model.job)
+    body["properties"]["modelType"] = "custom_model"
+
+    answered = world.ask("PUT", f"models/{model.name}/versions/v1", body)
+    assert (answered.status, kit.error(answered)["target"]) == (400, "properties.modelType")
+
+
+def test_an_upload_does_not_leave_its_datastore(world: Any) -> None:
+    asked = {"modelType": "custom_model", "modelUri": "azureml://datastores/workspaceblobstore/paths/a/../../b"}
+
+    assert world.ask("PUT", "models/m/versions/1", {"properties": asked}).status == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("livenessProbe.initialDelay", "10 min"),
+        ("livenessProbe.initialDelay", "P"),
+        ("readinessProbe.failureThreshold", -1),
+        ("requestSettings.requestTimeout", "PT3M1S"),
+        ("requestSettings.requestTimeout", "PT0S"),
+        ("requestSettings.maxConcurrentRequestsPerInstance", 0),
+        ("instanceType", None),
+        ("model", None),
+    ],
+)
+def test_a_deployment_is_refused_by_the_full_path_of_what_cannot_be(world: Any, kit: Any, field: str, value: Any) -> None:
+    model = world.registered()
+    world.endpoint()
+    group, _, name = field.rpartition(".")
+    body = kit.deployment(model, **({group: {name: value}} if group else {name: value}))
+
+    answered = world.ask("PUT", "onlineEndpoints/bot-1/deployments/blue", body)
+    assert (answered.status, kit.error(answered)["target"]) == (400, f"properties.{field}")
+
+
+def test_null_in_a_probe_is_azures_default(world: Any, kit: Any) -> None:
+    model = world.registered()
+    world.endpoint()
+    body = kit.deployment(model, livenessProbe={"initialDelay": None}, requestSettings={"requestTimeout": None})
+    world.ask("PUT", "onlineEndpoints/bot-1/deployments/blue", body)
+
+    kept = world.get("onlineEndpoints/bot-1/deployments/blue")["properties"]
+    assert (kept["livenessProbe"]["initialDelay"], kept["requestSettings"]["requestTimeout"]) == ("PT10S", "PT5S")
+
+
+def test_a_deployment_gets_live_or_mirrored_requests(world: Any, kit: Any) -> None:
+    world.endpoint()
+    world.deployed("blue", world.registered())
+    body = kit.endpoint(traffic={"blue": 100}, mirrorTraffic={"blue": 10})
+
+    answered = world.ask("PUT", "onlineEndpoints/bot-1", body)
+    assert (answered.status, kit.error(answered)["target"]) == (400, "properties.mirrorTraffic")
+
+
+@pytest.mark.parametrize("change", [{"properties": {"traffic": {"blue": 0}}}, {"kind": "K8S"}, {"identity": {"type": "UserAssigned"}}])
+def test_a_patch_that_would_do_nothing_is_refused(world: Any, change: Any) -> None:
+    world.endpoint()
+
+    assert world.ask("PATCH", "onlineEndpoints/bot-1", change, version=V100).status == 501
+
+
+def test_an_endpoint_has_the_identity_that_was_asked_for(world: Any, kit: Any) -> None:
+    user = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+    world.ask("PUT", "onlineEndpoints/bot-1", kit.endpoint() | {"identity": {"type": "UserAssigned", "userAssignedIdentities": {user: {}}}})
+
+    shown = world.get("onlineEndpoints/bot-1")["identity"]
+    assert (shown["type"], list(shown["userAssignedIdentities"]), "principalId" in shown) == ("UserAssigned", [user], False)
+
+
+@pytest.mark.parametrize("tail", [-5, 0, 10**30])
+def test_so_many_lines_of_a_log_there_are_never(world: Any, kit: Any, tail: int) -> None:
+    world.endpoint()
+    world.deployed("blue", world.registered())
+
+    answered = world.ask("POST", "onlineEndpoints/bot-1/deployments/blue/getLogs", {"tail": tail})
+    assert (answered.status, kit.error(answered)["target"]) == (400, "tail")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "runs/get",
+        "metrics/get-history?run_id=ft-a1",
+        "metrics/get-history?run_id=ft-a1&metric_key=loss&max_results=²",
+        "experiments/get-by-name",
+    ],
+)
+def test_mlflow_says_which_parameter_is_missing_or_wrong(world: Any, kit: Any, query: str) -> None:
+    world.submit("ft-a1")
+    path = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow/{query}"
+
+    answered = world.ask("GET", path, version=None)
+    assert (answered.status, kit.error(answered)["code"]) == (400, "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_page_of_runs_holds_at_least_one(world: Any, most: int) -> None:
+    path = f"/mlflow/v2.0{world.cloud.site.workspace_id}/api/2.0/mlflow/runs/search"
+
+    assert world.ask("POST", path, {"max_results": most}, version=None).status == 400
+
+
+@pytest.mark.parametrize("since", ["²", "٣", "-1", "9" * 5000])
+def test_a_line_of_the_traffic_has_a_number(world: Any, since: str) -> None:
+    assert world.ask("GET", f"/_localcloud/traffic?since={since}", version=None).status == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/_localcloud/state", "/_localcloud/clock", "/history/v1.0{ws}/runs/ft-a1", "/history/v1.0{ws}/runs/ft-a1/children"]
+)
+def test_a_query_that_means_nothing_is_refused_where_there_is_no_api_version_too(world: Any, kit: Any, path: str) -> None:
+    world.submit("ft-a1")
+
+    answered = world.ask("GET", path.format(ws=world.cloud.site.workspace_id) + "?nonsense=1", version=None)
+    assert (answered.status, kit.error(answered)["target"]) == (400, "nonsense")
