@@ -28,6 +28,9 @@ NAME_TAKEN = (
     "Endpoint with name {name} already exists in this region. Choose a different name and retry."  # our words: Azure's are not known
 )
 
+NUMBER_MAX = 366 * 86_400  # a year in seconds: more is a typing error
+COPIES_MAX = 1_000  # of one event; a guess: more only makes a test slow
+
 
 class WrongFault(ValueError):
     """The plan cannot be read; the text says which entry, what is wrong and what is allowed."""
@@ -258,8 +261,8 @@ def _fits(text: str, pattern: str) -> bool:
 
 def _checked(entry: Any) -> dict[str, Any]:
     """Return the fields of a Fault; raise WrongFault with the names that are allowed."""
-    if not isinstance(entry, dict) or entry.get("fault") not in KINDS:
-        named = entry.get("fault") if isinstance(entry, dict) else entry
+    named = entry.get("fault") if isinstance(entry, dict) else entry
+    if not isinstance(entry, dict) or not isinstance(named, str) or named not in KINDS:
         raise WrongFault(f"There is no fault {named!r}; there are {', '.join(KINDS)}.")
     name, kind = str(entry["fault"]), KINDS[str(entry["fault"])]
     unknown = sorted(set(entry) - _OWN - set(kind.parameters))
@@ -285,13 +288,20 @@ def _checked(entry: Any) -> dict[str, Any]:
 
 
 def _check_parameter(fault: str, name: str, value: Any, default: Any) -> None:
-    """A parameter is of the kind of its default; where that is None it is a number."""
-    number = default is None or isinstance(default, int | float)
-    fits = (isinstance(value, int | float) and not isinstance(value, bool)) if number else isinstance(value, type(default))
-    if not fits or (number and value < 0):
+    """A parameter is of the kind of its default: a whole number, a number, a text, names with values; where that is None null or a number."""
+    if value is None and default is None:
+        return
+    if default is not None and not isinstance(default, int | float):
+        fits = isinstance(value, type(default))
+    else:
+        fits = _whole(value) if isinstance(default, int) else isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and 0 <= value <= NUMBER_MAX
+    if not fits:
         raise WrongFault(f"{name} of the fault {fault} is {value!r}; it is like {default if default is not None else 1!r}.")
     if name == "status" and isinstance(default, int) and not 400 <= value <= 599:
         raise WrongFault(f"status of the fault {fault} is {value}; it is an error, from 400 to 599.")
+    if name == "copies" and value > COPIES_MAX:
+        raise WrongFault(f"copies of the fault {fault} is {value}; it is at most {COPIES_MAX}.")
 
 
 def _whole(value: Any) -> bool:

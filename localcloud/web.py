@@ -8,6 +8,7 @@ without an answer, or reset it. What an address means is the business of the one
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import socketserver
 import ssl
@@ -28,8 +29,10 @@ BODY_BYTES_MAX = 256 * 1024 * 1024  # azure-storage-blob puts at most 64 MB at o
 SILENT_SECONDS_MAX = 300  # a kept connection on which nothing comes is closed then; clients keep theirs for less
 HANDSHAKE_SECONDS_MAX = 10
 LINE_BYTES_MAX = 65_536  # of a chunk's header
+DIGITS_MAX = 18  # of a Content-Length; a longer one is no length
 QUEUE = 128  # connections that wait to be accepted
 LOG = logging.getLogger(__name__)
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,16}")  # Python's int() would also take a sign, 0x and underscores
 
 
 class Ending(Enum):
@@ -223,11 +226,11 @@ class _Connection(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self._chunks()
-        try:
-            length = int(self.headers.get("Content-Length") or 0)
-        except ValueError:
-            raise BadBody(400) from None
-        if not 0 <= length <= BODY_BYTES_MAX:
+        digits = self.headers.get("Content-Length") or "0"
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX):
+            raise BadBody(400)
+        length = int(digits)
+        if length > BODY_BYTES_MAX:
             raise BadBody(413)
         body = self.rfile.read(length)
         if len(body) < length:
@@ -238,10 +241,10 @@ class _Connection(BaseHTTPRequestHandler):
         """Read a body in chunks (RFC 9112, section 7.1); extensions and trailers are dropped."""
         body = bytearray()
         while True:
-            try:
-                size = int(self.rfile.readline(LINE_BYTES_MAX).partition(b";")[0], 16)
-            except ValueError:
-                raise BadBody(400) from None
+            digits = self.rfile.readline(LINE_BYTES_MAX).partition(b";")[0].strip()
+            if not _HEX.fullmatch(digits):
+                raise BadBody(400)
+            size = int(digits, 16)
             if len(body) + size > BODY_BYTES_MAX:
                 raise BadBody(413)
             if size == 0:

@@ -187,7 +187,7 @@ class Control:
 
     def _fault(self, call: Call) -> Response:
         body = call.request.json()
-        if body == {"clear": True}:
+        if list(body) == ["clear"] and body["clear"] is True:
             self.ground.faults.clear()
             return answer({"ids": []})
         try:

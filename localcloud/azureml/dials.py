@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 KINDS = ("jobs", "endpoints", "deployments", "computes")
 AT_ONCE, BY_HAND = "at-once", "by-hand"
 Dial = str | float  # AT_ONCE, BY_HAND or seconds
+SECONDS_MAX = 366 * 86_400.0  # a year: more is a typing error, and far more is no date
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # at once is now by any clock, also by one that was set back
 
 
@@ -55,6 +56,6 @@ def _position(kind: str, given: object) -> Dial:
         seconds = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+    if not 0 <= seconds <= SECONDS_MAX:
         raise WrongDial(f"The dial {kind} is {given!r}; write {AT_ONCE}, {BY_HAND} or seconds, for example {kind}=60.")
     return seconds

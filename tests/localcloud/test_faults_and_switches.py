@@ -109,6 +109,16 @@ def test_whoever_listens_is_told_of_each_hit():
         ({"fault": "throttled", "times": -1}, "times -1"),
         ({"fault": "throttled", "times": True}, "times True"),
         ({"fault": "throttled", "chance": 2}, "chance.*2"),
+        ({"fault": ["throttled"]}, r"no fault \['throttled'\]"),
+        ({"fault": {"throttled": 1}}, "no fault"),
+        ({"fault": "error_before", "status": 503.5}, "status.*503.5"),
+        ({"fault": "throttled", "retry_after": 0.5}, "retry_after.*0.5"),
+        ({"fault": "throttled", "retry_after": None}, "retry_after.*None"),
+        ({"fault": "event_twice", "copies": 1.5}, "copies.*1.5"),
+        ({"fault": "event_twice", "copies": 1_000_000}, "copies.*at most 1000"),
+        ({"fault": "slow_reply", "seconds": float("inf")}, "seconds.*inf"),
+        ({"fault": "slow_reply", "seconds": float("nan")}, "seconds.*nan"),
+        ({"fault": "endpoint_locked", "seconds": 1e300}, "seconds.*1e.300"),
     ],
 )
 def test_an_entry_that_means_nothing_is_refused_and_nothing_of_its_plan_is_kept(entry, named):
@@ -117,6 +127,10 @@ def test_an_entry_that_means_nothing_is_refused_and_nothing_of_its_plan_is_kept(
     with pytest.raises(WrongFault, match=named):
         faults.add({"faults": [{"fault": "throttled"}, entry]})
     assert faults.shown() == []
+
+
+def test_a_parameter_that_is_nothing_unless_said_may_be_said_to_be_nothing():
+    assert planned({"fault": "error_before", "retry_after": None}).shown()[0]["retry_after"] is None
 
 
 def test_every_kind_says_what_it_does():

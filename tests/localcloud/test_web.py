@@ -87,7 +87,11 @@ def test_a_client_that_waits_for_continue_is_told_to(start):
     [
         (b"PUT /x HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n", b"413"),
         (b"PUT /x HTTP/1.1\r\nContent-Length: many\r\n\r\n", b"400"),
+        (b"PUT /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"PUT /x HTTP/1.1\r\nContent-Length: +2\r\n\r\nab", b"400"),
         (b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabcde\r\n0\r\n\r\n", b"400"),
+        (b"PUT /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x2\r\nab\r\n0\r\n\r\n", b"400"),
         (b"GET /x of something HTTP/1.1\r\n\r\n", b"400"),
     ],
 )
