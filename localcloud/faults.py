@@ -288,7 +288,7 @@ def _checked(entry: Any) -> dict[str, Any]:
 
 
 def _check_parameter(fault: str, name: str, value: Any, default: Any) -> None:
-    """A parameter is of the kind of its default: a whole number, a number, a text, names with values; where that is None null or a number."""
+    """A parameter is of the kind of its default: a whole number, a number, a text, an object; where that is None, null or a number."""
     if value is None and default is None:
         return
     if default is not None and not isinstance(default, int | float):

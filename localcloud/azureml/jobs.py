@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from localcloud.azureml import component, job_inputs, lifecycle, operations, pag
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.dials import LONG_AGO
+from localcloud.azureml.fetching import Fetchers
 from localcloud.azureml.processes import Child
 from localcloud.azureml.records import JOB_ENDS, Job, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -76,7 +78,7 @@ class Jobs:
         self._trainer = tuple(trainer)
         self._children: dict[str, Child] = {}
         self._files: dict[str, Future[dict[str, Path]]] = {}  # inputs on their way into the job's folder
-        self._fetchers = ThreadPoolExecutor(max_workers=FETCHERS, thread_name_prefix="job-inputs")
+        self._fetchers = Fetchers(FETCHERS)
 
     # ---------------------------------------------------------------------------------------------------------- requests
 
@@ -281,7 +283,6 @@ class Jobs:
     def close(self) -> None:
         """Kill every trainer, and read no more inputs."""
         self._end_fetches()
-        self._fetchers.shutdown(wait=False)
         self._end_children()
 
     def outside(self) -> list[tuple[str, bool]]:
@@ -337,7 +338,7 @@ class Jobs:
 
     def _when_files_are_there(self, job: Job) -> None:
         if job.name not in self._files:
-            self._files[job.name] = self._fetchers.submit(self._fetch, job)
+            self._files[job.name] = self._fetchers.submit(partial(self._fetch, job))
             return
         if not self._files[job.name].done():
             return

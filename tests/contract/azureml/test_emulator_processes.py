@@ -232,3 +232,10 @@ def said(emulator: Emulator, kit: Any) -> list[tuple[str, int, dict[str, str], b
     emulator.process.terminate()
     assert emulator.process.wait(timeout=20) == 0
     return answers
+
+
+def test_storage_that_hangs_holds_no_process_after_its_end() -> None:
+    """A pool of the standard library would wait for the minutes after which a client of storage gives up."""
+    program = "import time; from localcloud.azureml.fetching import Fetchers; Fetchers(1).submit(lambda: time.sleep(600)); time.sleep(0.2)"
+
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=False).returncode == 0
