@@ -45,6 +45,7 @@ READY_WITHIN_S = {"azurite": 30.0, "azureml": 60.0, "functions": 60.0}  # a load
 LEASE_S = 15  # the real 600 would make a killed host look stuck
 PACE = 0.1  # Event Grid's first retry after 1 s instead of 10
 LOOK_EVERY_S = 0.2
+LOCK = "up.lock"  # in the data folder: who holds it has the folder to itself
 FORGETFUL = "What was written in its last 5 s may be lost."  # Azurite 3.35 saves its index so often (its autosaveInterval)
 
 
@@ -119,6 +120,9 @@ def run(args: argparse.Namespace) -> int:
     except (settings.WrongSettings, azurite.AzuriteMissing) as error:
         _say(str(error))
         return 1
+    except OSError as error:
+        _say(_unusable(error))
+        return 1
     except KeyboardInterrupt:
         _say("Stopping.")
         return 0
@@ -130,8 +134,14 @@ def run_azurite(args: argparse.Namespace) -> int:
     """Azurite alone, in the foreground."""
     three = azurite.Ports(blob=args.blob_port, queue=args.queue_port, table=args.table_port)
     _interrupt_on_signals()
-    one = azurite.Azurite(args.data.resolve(), three, args.azurite)
+    data = args.data.resolve()
+    one = azurite.Azurite(data, three, args.azurite)
     try:
+        held = processes.hold(data / LOCK)  # two on one folder would write over each other's index
+        if held is None:
+            raise StartFailed(
+                f"The data folder {data} is used by `up` or by another Azurite. Stop it, or use another --data.", PORT_BUSY_EXIT
+            )
         ports.refuse_taken(_titled("azurite", three.all()), others="--blob-port, --queue-port and --table-port take others")
         with one:
             _say(one.connection_string)
@@ -142,6 +152,9 @@ def run_azurite(args: argparse.Namespace) -> int:
     except (StartFailed, azurite.AzuriteMissing) as error:
         _say(str(error))
         return error.exit_code if isinstance(error, StartFailed) else 1
+    except OSError as error:
+        _say(_unusable(error))
+        return 1
     _say(f"Azurite ended. Its log, {one.log}, ends with:\n{processes.tail(one.log)}")
     return 1
 
@@ -237,9 +250,9 @@ class Cloud:
             earlier = Record.read(self.data)
         except (OSError, ValueError, KeyError, TypeError):
             earlier = None
-        self._held = processes.hold(self.data / "up.lock")
+        self._held = processes.hold(self.data / LOCK)
         if self._held is None or (earlier and processes.alive(earlier.supervisor, earlier.supervisor_began)):
-            who = f"pid {earlier.supervisor}" if earlier else "it is only starting"
+            who = f"pid {earlier.supervisor}" if earlier else "it is only starting, or it is Azurite alone"
             raise StartFailed(f"A local cloud already runs on {self.data} ({who}). Stop it, or use another --data.", PORT_BUSY_EXIT)
         for part in reversed(list(earlier.parts.values())) if earlier else []:
             if processes.alive(part.pid, part.began):
@@ -337,7 +350,7 @@ class Cloud:
         return Part(name="azurite", command=command, ports=self.ports.azurite.all(), cwd=str(ROOT))
 
     def _azureml(self) -> Part:
-        processes.write_json(self.data / "subscriptions.json", self._subscriptions)
+        processes.write_json(self.data / "subscriptions.json", self._subscriptions, mode=0o600)  # an endpoint may hold a key
         command = [
             *(sys.executable, "-P", "-m", "localcloud", "azureml", "--data", str(self.data), "--port", str(self.ports.azureml)),
             *("--env", str(self.data / "azureml.env"), "--storage", azurite.connection_string(self.ports.azurite)),
@@ -482,6 +495,10 @@ def _how_it_ended(code: int | None) -> str:
     if code is None:
         return "ended"
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _unusable(error: OSError) -> str:
+    return f"{error.filename or 'A file'} cannot be used ({error.strerror or error}). Use another --data."
 
 
 def _assignments(given: list[str]) -> dict[str, str]:

@@ -9,10 +9,12 @@ import json
 import logging
 import os
 import shlex
+import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localcloud import ports
 from localcloud.chance import Chance
 from localcloud.clocks import ManualClock, system
 
@@ -35,7 +37,7 @@ LOG = logging.getLogger("localcloud.azureml")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the emulator can be told."""
     parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder for certificates, jobs and models")
-    parser.add_argument("--port", type=int, default=8443, help="HTTPS port on 127.0.0.1; 0 takes any that is free")
+    parser.add_argument("--port", type=ports.number, default=8443, help="HTTPS port on 127.0.0.1; 0 takes any that is free")
     parser.add_argument("--env", type=Path, help="write the environment of an unmodified client to this file")
     parser.add_argument("--storage", default=AZURITE, help="connection string of the storage account (default: Azurite's)")
     parser.add_argument("--events", action="store_true", help="deliver events to their subscribers")
@@ -85,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
     except (web.PortTaken, folders.FolderTaken) as error:
         LOG.error("%s", error)
         return web.PORT_BUSY_EXIT
+    except OSError as error:
+        LOG.error("%s cannot be used (%s); check --data, --env and --traffic.", error.filename or args.data, error.strerror or error)
+        return WRONG_OPTION_EXIT
+    except sqlite3.Error as error:
+        LOG.error("The events in %s cannot be kept (%s); free its disk, or choose another folder with --data.", args.data, error)
+        return WRONG_OPTION_EXIT
 
 
 def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> int:
@@ -162,6 +170,7 @@ def _chosen(args: argparse.Namespace) -> _Chosen:
     from localcloud.azureml import worlds
     from localcloud.eventgrid.topics import WrongTopic
 
+    _check_numbers(args)
     try:
         topics, subscriptions = _topics_and_subscriptions(args)
         return _Chosen(
@@ -176,6 +185,21 @@ def _chosen(args: argparse.Namespace) -> _Chosen:
         raise ValueError(str(error)) from None
 
 
+def _check_numbers(args: argparse.Namespace) -> None:
+    for option, value in (("--nodes", args.nodes), ("--page-size", args.page_size), ("--metric-grain", args.metric_grain)):
+        if value < 1:
+            raise ValueError(f"{option} is {value}; it is a whole number from 1 on.")
+    if not 0 < args.pace < float("inf"):
+        raise ValueError(f"--pace is {args.pace:g}; it is a factor above 0, for example 0.1.")
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"--trainer {text} is no command line ({error}); write it as in a shell.") from None
+
+
 def _options(args: argparse.Namespace) -> Options:
     from localcloud import switches
     from localcloud.azureml import dials, processes
@@ -188,7 +212,7 @@ def _options(args: argparse.Namespace) -> Options:
     except OSError as error:
         raise ValueError(f"The traffic cannot be written to {args.traffic} ({error.strerror}); choose another file.") from None
     return Options(
-        trainer=tuple(shlex.split(args.trainer)) if args.trainer else processes.TRAINER,
+        trainer=_command(args.trainer) if args.trainer else processes.TRAINER,
         nodes_max=args.nodes,
         metric_grain_seconds=args.metric_grain,
         switches=switches.chosen(args.switch),

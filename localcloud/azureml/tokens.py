@@ -7,12 +7,12 @@ end is a matter of the laptop's clock, because clients hold it against theirs; w
 
 from __future__ import annotations
 
-import os
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localcloud import processes
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import Call, Route
 from localcloud.azureml.shapes import queries
@@ -115,12 +115,16 @@ class Tokens:
 
 
 def signing_key(folder: Path, chance: Chance | None = None) -> str:
-    """Return the key in `folder`; make it if there is none. Readable by its owner only. `chance` with a seed: two runs have one key."""
+    """
+    Return the key in `folder`; make it if there is none. Readable by its owner only. `chance` with a seed: two runs have one key.
+
+    Raise ValueError for a file that is no key.
+    """
     path = folder / "token.key"
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        folder.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(chance.token(KEY_BYTES) if chance is not None else secrets.token_hex(KEY_BYTES))
-    return path.read_text()
+    if not path.exists():
+        made = chance.token(KEY_BYTES) if chance is not None else secrets.token_hex(KEY_BYTES)
+        processes.write_atomically(path, made, mode=0o600)
+    key = path.read_bytes()
+    if len(key) < KEY_BYTES or not key.isascii():
+        raise ValueError(f"The file {path} is no key; delete it, and a new one is made: tokens that clients hold end with the old one.")
+    return key.decode()

@@ -94,7 +94,7 @@ class EventGrid:
         post: webhooks.Post = webhooks.over_http,
         log: logging.Logger = LOG,
     ) -> None:
-        if pace <= 0:
+        if not pace > 0:
             raise ValueError(f"The pace is {pace}; it is a factor above 0, such as 0.1.")
         if not 0 <= spread < 1:
             raise ValueError(f"The spread is {spread}; it is a part of each wait, from 0 to below 1.")

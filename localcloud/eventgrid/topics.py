@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localcloud import processes
 from localcloud.azureml.routes import Call, Route
 from localcloud.azureml.wire import Refused, Request, Response, answer
 from localcloud.chance import Chance
@@ -188,14 +188,23 @@ class Topics:
 
 
 def _keys(file: Path | None, topics: Iterable[str], chance: Chance) -> dict[str, str]:
-    """Return the key of each topic; those of an earlier start stay. Readable by their owner only."""
-    try:
-        known: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except FileNotFoundError:
-        known = {}
-    keys = {name: known.get(name) or chance.token(KEY_BYTES) for name in topics}
+    """
+    Return the key of each topic; those of an earlier start stay, also of topics that are not there now. Readable by their owner only.
+
+    Raise ValueError for a file that holds no keys.
+    """
+    known = _kept_keys(file) if file and file.exists() else {}
+    keys = known | {name: known.get(name) or chance.token(KEY_BYTES) for name in topics}
     if file and keys != known:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
-            json.dump(keys, out, indent=1)
+        processes.write_json(file, keys, mode=0o600)
     return keys
+
+
+def _kept_keys(file: Path) -> dict[str, str]:
+    try:
+        known = json.loads(file.read_bytes())
+    except ValueError:
+        known = None
+    if not isinstance(known, dict) or not all(isinstance(key, str) for key in known.values()):
+        raise ValueError(f"The file {file} holds no keys of topics; delete it, and new ones are made.")
+    return known

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from localcloud import ports
 from localcloud.chance import Chance
 from localcloud.functions import indexing, settings, worker
 from localcloud.functions.supervisor import Supervisor
@@ -28,7 +29,7 @@ log = logging.getLogger("host")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--app", type=Path, default=Path(), help="folder of function_app.py and host.json (default: here)")
-    parser.add_argument("--port", type=int, default=7071, help="port on 127.0.0.1 (default: 7071)")
+    parser.add_argument("--port", type=ports.number, default=7071, help="port on 127.0.0.1 (default: 7071)")
     parser.add_argument("--settings", type=Path, help="settings file (default: local.settings.json of the app, if there is one)")
     parser.add_argument("--data", type=Path, help="folder for what outlives the process (default: .localcloud in the app)")
     parser.add_argument(
@@ -87,6 +88,10 @@ def _serve(host: Host, front: web.Server, its_worker: Supervisor) -> int:
         host.start(os.environ)  # the port answers only after indexing, so that "Running" never comes too early
     except worker.WorkerLost:
         return WORKER_LOST_EXIT
+    except (settings.WrongSettings, OSError) as error:  # of what is kept in the data folder: the app's own faults are in its status
+        log.error("%s", error)
+        its_worker.stop()
+        return WRONG_SETTINGS_EXIT
     signal.signal(signal.SIGTERM, stop)  # before: the default, which ends the host at once
     signal.signal(signal.SIGINT, stop)
     front.start()

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import enum
 import hmac
-import json
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from localcloud import processes
+from localcloud.functions import settings
 
 FILE = "host-keys.json"  # in the data folder
 MASTER = "_master"
@@ -55,16 +58,20 @@ class Keys:
 
 
 def kept(file: Path, functions: Mapping[str, Mapping[str, Any]], draw: Callable[[int], str]) -> Keys:
-    """Read the file, add the keys that these functions (name -> trigger) lack, and keep the file where it changed."""
+    """
+    Read the file, add the keys that these functions (name -> trigger) lack, and keep the file where it changed.
+
+    Raise WrongSettings for a file that holds something else, OSError for a folder that cannot be written.
+    """
     found = _read(file)
-    keys = Keys(**found) if found else Keys(master=draw(KEY_BYTES))
+    keys = deepcopy(found) or Keys(master=draw(KEY_BYTES))
     for name in _missing([DEFAULT], keys.host):
         keys.host[name] = draw(KEY_BYTES)
     for name in _missing(sorted({SYSTEM_KEYS[one["type"]] for one in functions.values() if one["type"] in SYSTEM_KEYS}), keys.system):
         keys.system[name] = draw(KEY_BYTES)
     for name in _missing([name for name, trigger in functions.items() if trigger["type"] == "httpTrigger"], keys.functions):
         keys.functions[name] = {DEFAULT: draw(KEY_BYTES)}
-    if vars(keys) != found:
+    if keys != found:
         processes.write_json(file, vars(keys), mode=0o600)
     return keys
 
@@ -79,9 +86,11 @@ def _missing(names: Iterable[str], present: Mapping[str, Any]) -> list[str]:
     return [name for name in names if name not in present]
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """What the file holds; empty: there is none."""
+def _read(file: Path) -> Keys | None:
+    """What the file holds; None: there is none."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return msgspec.json.decode(file.read_bytes(), type=Keys)
     except FileNotFoundError:
-        return {}
+        return None
+    except msgspec.MsgspecError as error:
+        raise settings.WrongSettings(f"The keys in {file} cannot be read ({error}); delete the file, and new ones are made.") from None

@@ -102,9 +102,11 @@ class Timer:
             kept = json.loads(self._file.read_text(encoding="utf-8"))
             last = datetime.fromisoformat(kept["last"]) if kept["last"] else None
             known = Status(schedule=kept["schedule"], last=last, next=datetime.fromisoformat(kept["next"]))
+            if known.next.tzinfo is None or (last and last.tzinfo is None):
+                raise ValueError("a time without its zone")
         except FileNotFoundError:
             return fresh
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             log.warning("Timer %s: %s cannot be read and is begun anew.", self._function.name, self._file)
             return fresh
         return known if known.schedule == self._text else fresh
@@ -124,6 +126,13 @@ class Timer:
             self._keep(status)
 
     def _keep(self, status: Status) -> None:
+        """A timer whose file cannot be written fires all the same; after a restart it does not know what it missed."""
+        try:
+            self._write(status)
+        except OSError as error:
+            log.warning("Timer %s: its next due time cannot be kept (%s).", self._function.name, error)
+
+    def _write(self, status: Status) -> None:
         if self._file is None:
             return
         kept = {

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from localcloud import web
-from localcloud.functions import server, settings, worker
+from localcloud.functions import keys, server, settings, worker
 from localcloud.functions.host import Host
 from localcloud.functions.worker import Attempt, Function, Outcome, Value
 
@@ -247,6 +247,14 @@ def test_admin_answers(listen: Callable[..., Asker], method: str, path: str, bod
 # -------------------------------------------------------------------------------------------------------------------- keys
 
 MASTER, HOST, SYSTEM, GUARDED = "key-1", "key-2", "key-3", "key-5"  # in the order in which the host draws them
+
+
+@pytest.mark.parametrize("content", ['{"master": ', "[]", '{"foo": 1}', '{"master": "m", "functions": {"f": 1}}'])
+def test_a_file_of_keys_that_cannot_be_read_is_a_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "host-keys.json").write_text(content)
+
+    with pytest.raises(settings.WrongSettings, match=r"host-keys.json cannot be read .*; delete the file"):
+        keys.kept(tmp_path / "host-keys.json", {}, lambda _: "fresh")
 
 
 def test_the_keys_are_where_these_tests_think_they_are(listen: Callable[..., Asker]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_a_schedule_that_changed_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "tick.json").write_text(json.dumps({"schedule": "0 0 0 * * *", "last": None, "next": missed}))
 
     assert timer(tmp_path, Table(None), []).status().next == NOON + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"schedule": "0 0 * * * *", "last": null, "next": "2026-05-01T09:00:00"}'])
+def test_a_file_that_says_nothing_is_begun_anew(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "tick.json").write_text(kept)
+
+    assert timer(tmp_path, Table(None), []).status().next == NOON + timedelta(hours=1)
+
+
+def test_a_timer_whose_file_cannot_be_written_fires_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    table = Table(None)
+    made = timer(tmp_path / "file", table, [], runOnStartup=True)
+
+    made.start()
+    last = time.monotonic() + 10
+    while not table.runs and time.monotonic() < last:
+        time.sleep(0.01)
+    made.stop()
+
+    assert len(table.runs) == 1
 
 
 def test_without_a_monitor_nothing_is_kept(tmp_path: Path) -> None:

@@ -308,6 +308,31 @@ def test_a_wrong_option_of_up_starts_nothing(tmp_path: Path, words: list[str], s
 
 
 @pytest.mark.light
+@pytest.mark.parametrize("words", [["up", "--ports", "auto"], ["azurite"], ["functions", "--auth", "on", "--port", "0"]])
+def test_a_data_folder_that_cannot_be_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "function_app.py").write_text("import azure.functions as func\n\napp = func.FunctionApp()\n")
+    command = [sys.executable, "-m", "localcloud", *words, "--data", str(tmp_path / "file" / "data")]
+    if words[0] == "functions":
+        command += ["--app", str(tmp_path)]
+
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    said = ended.stdout + ended.stderr
+    assert (ended.returncode in {1, 2}, "Not a directory" in said, "Traceback" in said) == (True, True, False), said
+
+
+@pytest.mark.light
+def test_two_azurites_do_not_share_a_folder(tmp_path: Path) -> None:
+    """The second would write over the index of the first."""
+    with processes.hold(tmp_path / up.LOCK):  # type: ignore[union-attr] # it is free
+        command = [sys.executable, "-m", "localcloud", "azurite", "--data", str(tmp_path)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, "is used by `up` or by another Azurite" in ended.stdout) == (4, True)
+
+
+@pytest.mark.light
 def test_what_belongs_to_the_emulators_world_is_handed_on_as_it_is() -> None:
     words = [
         "--world",

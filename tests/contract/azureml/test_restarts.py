@@ -526,6 +526,11 @@ def started(*arguments: object) -> int:
         (["--world", "mars"], "There is no world 'mars'"),
         (["--datastore", "x"], "--datastore x is not NAME=CONTAINER"),
         (["--traffic", "{folder}"], "The traffic cannot be written"),
+        (["--nodes", "0"], "--nodes is 0; it is a whole number from 1 on"),
+        (["--metric-grain", "0"], "--metric-grain is 0"),
+        (["--page-size", "-1"], "--page-size is -1"),
+        (["--pace", "nan"], "--pace is nan; it is a factor above 0"),
+        (["--trainer", "'"], "no command line (No closing quotation)"),
     ],
 )
 def test_an_option_that_means_nothing_stops_the_start_with_one_sentence(
@@ -538,6 +543,38 @@ def test_an_option_that_means_nothing_stops_the_start_with_one_sentence(
     (record,) = caplog.records
     assert (record.levelno, said in record.message, "\n" in record.message) == (logging.ERROR, True, False)
     assert not (tmp_path / "data" / "azureml" / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("token.key", b"", "token.key is no key; delete it"),
+        ("token.key", b"\xb1" * 64, "token.key is no key; delete it"),
+        ("events/topic-keys.json", b"[1", "topic-keys.json holds no keys of topics; delete it"),
+        ("events/topic-keys.json", b'{"tuneloop": 1}', "topic-keys.json holds no keys of topics; delete it"),
+    ],
+)
+def test_a_file_of_keys_that_holds_none_stops_the_start_with_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, content: bytes, said: str
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(content)
+
+    assert started("--data", tmp_path, "--forget") == command.WRONG_OPTION_EXIT
+    (record,) = caplog.records
+    assert (said in record.message, "\n" in record.message) == (True, False)
+
+
+@pytest.mark.parametrize("arguments", [["--data", "{file}/data"], ["--data", "{folder}/data", "--env", "{file}/env"]])
+def test_a_place_that_cannot_be_written_stops_the_start_with_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, arguments: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    given = [one.format(file=tmp_path / "file", folder=tmp_path) for one in arguments]
+
+    assert started(*given) == command.WRONG_OPTION_EXIT
+    (record,) = caplog.records
+    assert "cannot be used (Not a directory); check --data, --env and --traffic." in record.message
 
 
 def test_a_store_that_is_none_stops_the_start_with_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
