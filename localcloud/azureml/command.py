@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -102,7 +103,7 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
     from localcloud.azureml.cloud import Cloud
     from localcloud.azureml.datastores import BlobStorage
     from localcloud.azureml.site import Site
-    from localcloud.azureml.store import FILE, Memory, SqliteStore, WrongStore
+    from localcloud.azureml.store import FILE, Memory, SqliteStore
     from localcloud.eventgrid import blobs as eventgrid_blobs
     from localcloud.eventgrid import service
 
@@ -110,33 +111,32 @@ def _serve(args: argparse.Namespace, chosen: _Chosen, held: socket.socket) -> in
     if args.env:
         args.env.unlink(missing_ok=True)  # of an earlier start: its appearance says that this one is ready
     files = certificates.ensure(data)
-    store = Memory() if args.forget else SqliteStore(data / "azureml" / FILE)
+    key = tokens.signing_key(data, None if args.seed is None else Chance(args.seed, part="tokens"))
     clock = ManualClock() if args.clock == "manual" else system
     chance = Chance(args.seed, part="events")
-    post = service.Service(
-        data / "events",
-        storage=args.storage,
-        container=DATASETS,
-        clock=clock,
-        chance=chance,
-        faults=options.faults,
-        pace=args.pace,
-        spread=args.spread,
-        blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
-        topics=chosen.topics,
-    )
-    rooms = (post.room, post.hand)
-    options = replace(options, store=store, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=rooms)
-    base = f"https://localhost:{held.getsockname()[1]}"
-    site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world, page_size=args.page_size)
-    site = replace(site, datastores={**site.datastores, **chosen.datastores})
-    key = tokens.signing_key(data, None if args.seed is None else Chance(args.seed, part="tokens"))
-    try:
+    with contextlib.ExitStack() as opened:  # closed where the start fails
+        store = Memory() if args.forget else SqliteStore(data / "azureml" / FILE)
+        opened.callback(store.close)
+        post = service.Service(
+            data / "events",
+            storage=args.storage,
+            container=DATASETS,
+            clock=clock,
+            chance=chance,
+            faults=options.faults,
+            pace=args.pace,
+            spread=args.spread,
+            blobs=eventgrid_blobs.Options(uploads=eventgrid_blobs.Uploads(args.blob_events), etag=args.etag),
+            topics=chosen.topics,
+        )
+        opened.callback(post.stop)
+        rooms = (post.room, post.hand)
+        options = replace(options, store=store, publish=post.publish, delivered=post.stats, neighbours=(post,), rooms=rooms)
+        base = f"https://localhost:{held.getsockname()[1]}"
+        site = Site(folder=data / "azureml", base=base, clock=clock, world=chosen.world, page_size=args.page_size)
+        site = replace(site, datastores={**site.datastores, **chosen.datastores})
         cloud = Cloud(site, BlobStorage(args.storage), key, options)
-    except WrongStore:
-        store.close()
-        post.stop()
-        raise
+        opened.pop_all()
     chance.begin(cloud.origin.starts)
     listener = server.listen(held, cloud, certificate=files.certificate, key=files.key)
 

@@ -90,8 +90,8 @@ class Topics:
         self._topics, self._publish, self._clock = dict(topics), publish, clock
         self.tokens = tokens  # None: no token is good, only the key
         self._lock = threading.Lock()
-        self._connection = store.opened(folder / "events.db" if folder else None)
         self.keys = _keys(folder / "topic-keys.json" if folder else None, self._topics, chance or Chance())
+        self._connection = store.opened(folder / "events.db" if folder else None)
 
     def routes(self) -> list[Route]:
         here = "/_localcloud/topics"
