@@ -23,10 +23,18 @@ TRAINER = (sys.executable, "-m", "localcloud.trainer")
 TAIL_LINES = 20  # a guess: enough to see a traceback, short enough for an error message
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Runs in the child before it becomes the command: a fork with code of ours in between is unsafe in a process with threads.
+# A parent that died before the kernel was asked is not told any more: then another one has the child, and it ends by itself.
 _DIE_WITH_PARENT = (
-    f"import ctypes,os,sys;ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG},{int(signal.SIGKILL)});os.execvp(sys.argv[1],sys.argv[1:])"
+    f"import ctypes,os,sys;ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG},{int(signal.SIGKILL)});"
+    "os.getppid()==int(sys.argv[1]) or os._exit(1);os.execvp(sys.argv[2],sys.argv[2:])"
 )
-_GUARD = (sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT) if sys.platform == "linux" else ()
+
+
+def dying_with(parent: int, command: Sequence[str]) -> list[str]:
+    """Return what runs the command only while `parent` is its parent (Linux; elsewhere always)."""
+    if sys.platform != "linux":
+        return [*command]
+    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(parent), *command]
 
 
 class Child:
@@ -41,7 +49,7 @@ class Child:
                 _starter()
                 .submit(
                     subprocess.Popen,
-                    [*_GUARD, *command],
+                    dying_with(os.getpid(), command),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=err,

@@ -28,6 +28,7 @@ from azure.mgmt.core import ARMPipelineClient
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from localcloud import processes
+from localcloud.azureml.processes import dying_with
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -239,3 +240,14 @@ def test_storage_that_hangs_holds_no_process_after_its_end() -> None:
     program = "import time; from localcloud.azureml.fetching import Fetchers; Fetchers(1).submit(lambda: time.sleep(600)); time.sleep(0.2)"
 
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_child_whose_parent_was_killed_while_it_started_does_not_run() -> None:
+    """The kernel tells nobody of a parent that had died before it was asked to. Method: the parent that it is told of is another one."""
+    mine, gone = (
+        subprocess.run(dying_with(parent, ["echo", "trains"]), capture_output=True, timeout=30, check=False).stdout
+        for parent in (os.getpid(), os.getppid())
+    )
+
+    assert (mine, gone) == (b"trains\n", b"")
