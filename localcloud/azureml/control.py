@@ -9,7 +9,7 @@ The addresses that Azure does not have: what this cloud holds, what time it is, 
     GET  /_localcloud/faults    the plan and what became of it
     POST /_localcloud/faults    {"faults": [...]} adds to the plan, {"clear": true} empties it
     GET  /_localcloud/reset     how often it was reset
-    POST /_localcloud/reset     {} forgets everything but certificates and the signing key
+    POST /_localcloud/reset     {} forgets everything but certificates, the signing key, and the traffic with its counts
     GET  /_localcloud/traffic   counts and the newest exchanges; ?since=N from line N on
     POST /_localcloud/traffic   {"mark": "text"} writes a line that separates before from after
 

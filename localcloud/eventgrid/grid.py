@@ -160,13 +160,16 @@ class EventGrid:
             return [_shown(line) for line in self._lines.values()]
 
     def forget(self) -> None:
-        """Drop every event that is not delivered yet."""
+        """Drop every event that is not delivered yet, the counts, and what is held against endpoints that failed."""
         with self.changed:
             self._store.remove(list(self._pending))
             self._pending.clear()
+            self._counts.clear()
+            self._by_type.clear()
             for line in self._lines.values():
                 line.parked.clear()
                 line.held.clear()
+                line.probation_until = None
 
     def close(self) -> None:
         """End; what is undelivered stays in the store."""

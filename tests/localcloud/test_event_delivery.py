@@ -619,6 +619,19 @@ def test_forgotten_events_come_no_more(tmp_path: Path) -> None:
     assert World(store=tmp_path / "events.db").grid.stats()["pending"] == 0
 
 
+def test_a_reset_begins_the_counts_anew_and_forgives_an_endpoint_that_failed() -> None:
+    world = World()
+    world.says = lambda: Answer(status=404)
+    world.publish()
+    assert world.grid.stats()["published"] == 1
+
+    world.grid.forget()
+
+    assert not any(value for name, value in world.grid.stats().items())
+    world.publish(id="2")
+    assert world.ids == ["1", "2"]
+
+
 def test_a_dead_letter_survives_a_restart(tmp_path: Path) -> None:
     chosen = {**PLAIN, "deadLetterContainer": "dead"}
     first = World(chosen, store=tmp_path / "events.db")
