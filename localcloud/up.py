@@ -98,7 +98,9 @@ def add_azurite_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path(".localcloud"), help="folder of everything local (default: .localcloud)")
     parser.add_argument("--azurite", type=Path, help="Azurite's script (default: the project's own)")
     for name, port in asdict(azurite.Ports()).items():
-        parser.add_argument(f"--{name}-port", type=ports.number, default=port, help=f"port on 127.0.0.1 (default: {port})")
+        parser.add_argument(
+            f"--{name}-port", type=ports.number, default=port, help=f"port on 127.0.0.1; 0 takes any that is free (default: {port})"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,7 +134,9 @@ def run(args: argparse.Namespace) -> int:
 
 def run_azurite(args: argparse.Namespace) -> int:
     """Azurite alone, in the foreground."""
-    three = azurite.Ports(blob=args.blob_port, queue=args.queue_port, table=args.table_port)
+    free = processes.free_ports(3)
+    blob, queue, table = (asked or one for asked, one in zip((args.blob_port, args.queue_port, args.table_port), free, strict=True))
+    three = azurite.Ports(blob=blob, queue=queue, table=table)
     _interrupt_on_signals()
     data = args.data.resolve()
     one = azurite.Azurite(data, three, args.azurite)

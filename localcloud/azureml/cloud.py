@@ -240,7 +240,7 @@ class Cloud:
         route, call = self.table.find(request)
         if route.signed:
             self.tokens.check_management(request)
-        self.site.check_workspace(call.names)
+        self.site.check_place(call.names)
         if not route.locked:
             return route.handler(call)
         with self.lock:

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 _SHORT = re.compile(r"azureml://datastores/(?P<store>[^/]+)/paths/(?P<path>.+)")
 _LONG = re.compile(
-    r"azureml://subscriptions/[^/]+/resourcegroups/[^/]+(?:/providers/[^/]+)?/workspaces/[^/]+/datastores/(?P<store>[^/]+)/paths/(?P<path>.+)",
+    r"azureml://subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)(?:/providers/[^/]+)?"
+    r"/workspaces/(?P<workspace>[^/]+)/datastores/(?P<store>[^/]+)/paths/(?P<path>.+)",
     re.IGNORECASE,
 )
 SAS_HOURS = 1  # of a signature, where a client names no time; a guess, and what azure-ai-ml asks for
+SAS_HOURS_MAX = 366 * 24  # a guess; azure-ai-ml asks for 1
 _PERMISSIONS = "racwdl"  # read, add, create, write, delete, list: what an upload and a download need
 DEFAULT = "workspaceblobstore"  # where the SDK puts a job's local files
 
@@ -136,6 +138,11 @@ class Datastores:
         match = _SHORT.fullmatch(uri) or _LONG.fullmatch(uri)
         if match is None:
             raise MissingInput(f"The input {uri} is not of the form azureml://datastores/<datastore>/paths/<path>.")
+        if match.re is _LONG:
+            try:
+                self.site.check_place(match.groupdict())
+            except Refused as refused:
+                raise MissingInput(f"The input {uri} is elsewhere: {refused.message}") from None
         container = self.site.datastores.get(match["store"])
         if container is None:
             known = ", ".join(sorted(self.site.datastores))
@@ -171,7 +178,10 @@ class Datastores:
         if storage:
             storage.ensure(container)
         if asked.expirable_secret:
-            hours = asked.expire_after_hours or SAS_HOURS
+            hours = SAS_HOURS if asked.expire_after_hours is None else asked.expire_after_hours
+            if not 1 <= hours <= SAS_HOURS_MAX:
+                message = f"A request for secrets: expireAfterHours must be from 1 to {SAS_HOURS_MAX}, and is {hours}."
+                raise Refused(400, "UserError", message, target="expireAfterHours")
             return answer({"secretsType": "Sas", "sasToken": storage.sas(container, hours) if storage else ""})
         return answer({"secretsType": "AccountKey", "key": storage.account_key if storage else ""})
 

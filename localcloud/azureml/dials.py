@@ -21,6 +21,9 @@ class WrongDial(ValueError):
     """There is no such dial or position; the text names those that there are."""
 
 
+SECONDS_MAX = 366 * 86_400.0  # a year: more is a typing error
+
+
 class Dials:
     """The positions now; `at-once` where nothing was said."""
 
@@ -54,7 +57,7 @@ def _position(kind: str, given: object) -> Dial:
         return str(given)
     try:
         seconds = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = -1.0
     if not 0 <= seconds <= SECONDS_MAX:
         raise WrongDial(f"The dial {kind} is {given!r}; write {AT_ONCE}, {BY_HAND} or seconds, for example {kind}=60.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from localcloud.azureml import paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import Call, Route, early
-from localcloud.azureml.wire import Json, Refused, Response
+from localcloud.azureml.wire import Json, Response
 
 if TYPE_CHECKING:
     from localcloud.azureml.computes import Computes
@@ -58,20 +58,13 @@ class Quota:
         return early(found)
 
     def _usages(self, call: Call) -> Response:
-        self._check_place(call)
         used = self._used()
         rows = [DEDICATED, *self._families()]
         counted = used | {DEDICATED: sum(used.values())}
         return paging.page(call, self.site, rows, key=str, shown=lambda family: self._usage(family, counted.get(family, 0)))
 
     def _quotas(self, call: Call) -> Response:
-        self._check_place(call)
         return paging.page(call, self.site, self._families(), key=str, shown=self._quota)
-
-    def _check_place(self, call: Call) -> None:
-        if call["location"].lower() != self.site.location:
-            message = f"The location '{call['location']}' is not here; the local cloud is in {self.site.location}."
-            raise Refused(400, "LocationNotAvailableForResourceType", message)
 
     def _families(self) -> list[str]:
         return list(dict.fromkeys(size.family for size in self.site.world.sizes))

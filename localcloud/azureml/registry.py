@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from localcloud.azureml import component, paging, registry_errors, views
 from localcloud.azureml import site as sites
-from localcloud.azureml.routes import REGISTRY, Call, Route
+from localcloud.azureml.routes import REGISTRY, Call, Handler, Route
 from localcloud.azureml.shapes import queries
 from localcloud.azureml.wire import Json, Response, answer
 from localcloud.azureml.worlds import PLACES, BaseModel, Place
@@ -43,15 +43,28 @@ class Registry:
         self.site = ground.site
 
     def routes(self) -> list[Route]:
+        discovery = Route(
+            method="GET",
+            path="/registrymanagement/v1.0/registries/{registry}/discovery",
+            handler=self._discovery,
+            versions=None,
+            does="where a registry is",
+        )
+        return [discovery, *(replace(route, handler=self._if_ours(route.handler)) for route in self._of_the_registry())]
+
+    def _if_ours(self, handler: Handler) -> Handler:
+        def answer_if_ours(call: Call) -> Response:
+            return handler(call) if call["registry"].lower() == self.site.registry else self._no_registry(call)
+
+        return answer_if_ours
+
+    def _no_registry(self, call: Call) -> Response:
+        ours = f"{self.site.registry} and {self.site.own_registry}"
+        return self._not_found(f"Registry {call['registry']} not found; the local cloud has {ours}.")
+
+    def _of_the_registry(self) -> list[Route]:
         version = "/versions/{version}"
         return [
-            Route(
-                method="GET",
-                path="/registrymanagement/v1.0/registries/{registry}/discovery",
-                handler=self._discovery,
-                versions=None,
-                does="where a registry is",
-            ),
             Route(
                 method="GET",
                 path=_REGISTRY + "/models",
@@ -119,9 +132,8 @@ class Registry:
         return f"azureml://registries/{self.site.registry}/{kind}/{name}/versions/{version}"
 
     def _discovery(self, call: Call) -> Response:
-        ours = (self.site.registry, self.site.own_registry)
-        if call["registry"] not in ours:
-            return self._not_found(f"Registry {call['registry']} not found; the local cloud has {' and '.join(ours)}.")
+        if call["registry"] not in (self.site.registry, self.site.own_registry):
+            return self._no_registry(call)
         body = {
             "registryName": call["registry"],
             "tenantId": sites.TENANT,

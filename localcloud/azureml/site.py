@@ -55,8 +55,10 @@ class Site:
         """Host and port, as MLflow's tracking address wants them."""
         return urlsplit(self.base).netloc
 
-    def check_workspace(self, names: Mapping[str, str]) -> None:
-        """Refuse a path that names another subscription, resource group or workspace."""
+    def check_place(self, names: Mapping[str, str]) -> None:
+        """Refuse a path that names another subscription, resource group, workspace or region."""
+        if "location" in names:
+            self._check_region(names["subscription"], names["location"])
         if "workspace" not in names:
             return
         asked = (names["subscription"], names["group"], names["workspace"])
@@ -66,6 +68,14 @@ class Site:
                 f"The local cloud has {self.workspace} in {self.group} of {self.subscription}."
             )
             raise Refused(404, "ResourceNotFound", message)
+
+    def _check_region(self, subscription: str, location: str) -> None:
+        if subscription.lower() != self.subscription.lower():
+            message = f"The subscription '{subscription}' could not be found. The local cloud has {self.subscription}."
+            raise Refused(404, "SubscriptionNotFound", message)
+        if location.lower().replace(" ", "") != self.location:
+            message = f"The location '{location}' is not here; the local cloud is in {self.location}."
+            raise Refused(400, "LocationNotAvailableForResourceType", message)
 
     def address(self, path: str, version: str) -> str:
         """Return where a resource below the workspace is, as the header Location names what a PUT has made [recorded]."""

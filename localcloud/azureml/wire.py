@@ -66,6 +66,7 @@ def request_of(method: str, target: str, headers: Mapping[str, str], body: bytes
     path, _, query = target.partition("?")
     values: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
+        name = "api-version" if name.lower() == "api-version" else name  # noqa: PLW2901 - Azure compares it without regard to case
         values[name] = f"{values[name]},{value}" if name in values else value
     return Request(method=method, path=unquote(path), query=values, headers=headers, body=body, target=target)
 
@@ -166,7 +167,8 @@ def known_only(body: Mapping[str, Any], known: frozenset[str], what: str) -> Non
     unknown = sorted(set(body) - known)
     if unknown:
         names = ", ".join(unknown)
-        raise Refused(400, "UserError", f"{what} has no field {names}; allowed are {', '.join(sorted(known))}.")
+        allowed = f"allowed are {', '.join(sorted(known))}" if known else "it has none"
+        raise Refused(400, "UserError", f"{what} has no field {names}; {allowed}.")
 
 
 def mapping(body: Mapping[str, Any], key: str, what: str) -> Json:

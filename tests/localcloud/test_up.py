@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -259,6 +260,18 @@ def test_each_part_alone_names_a_taken_port_and_who_listens(
     assert f"Port {taken} ({title}) is taken by " in ended.stdout + ended.stderr
     assert f"(pid {os.getpid()}). Stop what listens there" in ended.stdout + ended.stderr
     assert others in ended.stdout + ended.stderr
+
+
+def test_azurite_alone_takes_any_free_ports_where_it_is_told_0(tmp_path: Path) -> None:
+    ports_of_0 = ["--blob-port", "0", "--queue-port", "0", "--table-port", "0"]
+    command = [sys.executable, "-m", "localcloud", "azurite", *ports_of_0, "--data", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as alone:
+        try:
+            assert alone.stdout is not None
+            found = re.findall(r"Endpoint=http://127\.0\.0\.1:([0-9]+)/", alone.stdout.readline())
+            assert [processes.accepts(int(port)) for port in found] == [True] * 3
+        finally:
+            alone.send_signal(signal.SIGINT)
 
 
 @pytest.mark.light

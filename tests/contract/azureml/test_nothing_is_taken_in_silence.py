@@ -229,3 +229,54 @@ def test_a_query_that_means_nothing_is_refused_where_there_is_no_api_version_too
 
     answered = world.ask("GET", path.format(ws=world.cloud.site.workspace_id) + "?nonsense=1", version=None)
     assert (answered.status, kit.error(answered)["target"]) == (400, "nonsense")
+
+
+@pytest.mark.parametrize("hours", [0, -5, 10**12])
+def test_a_signature_that_has_ended_or_never_ends_is_not_given(world: Any, kit: Any, hours: int) -> None:
+    answered = world.ask("POST", "datastores/workspaceblobstore/listSecrets", {"expirableSecret": True, "expireAfterHours": hours})
+
+    assert (answered.status, kit.error(answered)["target"]) == (400, "expireAfterHours")
+
+
+@pytest.mark.parametrize("seconds", [10**400, 1e300])
+def test_a_dial_and_a_fault_of_more_than_a_year_are_typing_errors(world: Any, seconds: float) -> None:
+    assert world.ask("POST", "/_localcloud/state", {"dials": {"jobs": seconds}}, version=None).status == 400
+    plan = {"faults": [{"fault": "endpoint_locked", "seconds": seconds}]}
+    assert world.ask("POST", "/_localcloud/faults", plan, version=None).status == 400
+
+
+@pytest.mark.parametrize("of", ["vmSizes", "usages", "mfeOperationsStatus/x"])
+def test_another_region_or_subscription_is_not_this_one(world: Any, kit: Any, of: str) -> None:
+    here = f"/subscriptions/{world.cloud.site.subscription}/providers/Microsoft.MachineLearningServices/locations/eastus2/{of}"
+
+    region = world.ask("GET", here.replace("eastus2", "marsbase"))
+    assert (region.status, kit.error(region)["code"]) == (400, "LocationNotAvailableForResourceType")
+    other = world.ask("GET", here.replace("11111111", "22222222"))
+    assert (other.status, kit.error(other)["code"]) == (404, "SubscriptionNotFound")
+
+
+def test_another_registry_is_not_answered_with_the_models_of_this_one(world: Any) -> None:
+    path = "/mferp/managementfrontend/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/registries/foo/models"
+
+    answered = world.ask("GET", path, version="2021-10-01-dataplanepreview")
+    assert (answered.status, b"Registry foo not found" in answered.body) == (404, True)
+
+
+def test_the_name_of_the_api_version_is_read_without_regard_to_case(world: Any) -> None:
+    from localcloud.azureml.wire import request_of
+
+    token = world.cloud.tokens.issue("https://management.azure.com")[0]
+    target = f"{world.cloud.site.workspace_id}/jobs?Api-Version=2024-04-01"
+
+    assert world.cloud.handle(request_of("GET", target, {"authorization": f"Bearer {token}"}, b"")).status == 200
+
+
+def test_a_file_of_another_workspace_is_not_read_from_this_one(world: Any, kit: Any) -> None:
+    world.upload()
+    body = kit.job()
+    elsewhere = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/tuneloop_prepared/paths/x/train.jsonl"
+    node_of(body)["inputs"]["train_file_path"]["uri"] = elsewhere
+    world.ask("PUT", "jobs/ft-a1", body)
+    world.until(lambda: world.cloud.jobs.all["ft-a1"].over)
+
+    assert "is elsewhere" in world.cloud.jobs.all["ft-a1"].error[1]
