@@ -76,6 +76,12 @@ class Neighbour(Protocol):
     def advance(self) -> None: ...
     def forget(self) -> None: ...
 
+    def due(self) -> datetime | None:
+        """Return when something of it is due next; None: nothing is, as far as a clock decides it."""
+
+    def busy(self) -> bool:
+        """Say whether something is under way that no clock moves."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -370,11 +376,13 @@ class Cloud:
             endpoints = [(one.name, one.state) for one in self.endpoints.all.values()]
             computes = [(one.name, one.state) for one in self.computes.all.values()]
             deployments = [(one.key, one.state, one.starts) for one in self.deployments.all.values()]
-            return (jobs, endpoints, computes, deployments, outside), any(busy for _, busy in outside)
+        outside += [(f"neighbour {number}", neighbour.busy()) for number, neighbour in enumerate(self._options.neighbours)]
+        return (jobs, endpoints, computes, deployments, outside), any(busy for _, busy in outside)
 
     def _dues(self) -> list[datetime]:
         with self.lock:
-            return [due for room in (self.jobs, self.endpoints, self.deployments, self.computes) for due in room.dues()]
+            dues = [due for room in (self.jobs, self.endpoints, self.deployments, self.computes) for due in room.dues()]
+        return dues + [due for neighbour in self._options.neighbours if (due := neighbour.due()) is not None]
 
     def _tick(self) -> None:
         said = ""

@@ -144,6 +144,22 @@ class EventGrid:
                 moments.append(self._queue[0][0])
             return min(moments, default=None)
 
+    def due(self) -> datetime | None:
+        """
+        Return when a delivery is due next, or has waited long enough for its answer; None: none is on its way.
+
+        Events for an endpoint that did not answer its handshake wait for that, and no moment is theirs.
+        """
+        with self.changed:
+            moments = [one.began_at + schedule.ANSWER_WITHIN for one in self._under_way.values() if not one.late]
+            self._drop_stale()
+            return min(moments + [due_at for due_at, _, _ in self._queue[:1]], default=None)
+
+    def busy(self) -> bool:
+        """Say whether an answer is awaited, or storage that takes a dead letter."""
+        with self.changed:
+            return bool(self._under_way)
+
     def stats(self) -> dict[str, Any]:
         """
         Count since the start. `published` and `lost` count events; the others count deliveries, an event times a subscription:

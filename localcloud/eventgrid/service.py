@@ -26,6 +26,8 @@ from localcloud.eventgrid.topics import DEFAULT_TOPICS, Topics
 from localcloud.faults import Faults
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from localcloud.azureml.tokens import Tokens
 
 LOG = logging.getLogger("eventgrid")
@@ -97,6 +99,14 @@ class Service:
 
     def stats(self) -> dict[str, Any]:
         return self._grid.stats() if self._grid else {}
+
+    def due(self) -> datetime | None:
+        """Return when a delivery is due next; None: none is on its way."""
+        return self._grid.due() if self._grid else None
+
+    def busy(self) -> bool:
+        """Say whether an answer is awaited."""
+        return self._grid.busy() if self._grid else False
 
     def advance(self) -> None:
         """Let happen what is due now; for whoever moves the clock by hand."""

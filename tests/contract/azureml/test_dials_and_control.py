@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from localcloud.clocks import MANUAL_START, ManualClock
+from localcloud.eventgrid import Driver, EventGrid, parse_all
+from localcloud.eventgrid.schedule import Answer
 
 JOB = ["NotStarted", "Starting", "Preparing", "Queued", "Running", "Finalizing", "Completed"]
 KINDS = ["jobs", "endpoints", "deployments", "computes"]
@@ -315,3 +317,32 @@ def test_twenty_clients_at_once_are_all_answered(world: Any, kit: Any) -> None:
     assert max(slowest) < 20
     scored = sum(count for (what, _), count in statuses.items() if what == "score")
     assert json.loads(world.ask("GET", "/_localcloud/state", version=None).body)["scoring_requests"] == {"bot-1": scored}
+
+
+def test_a_day_in_one_move_has_every_delivery_at_its_time(make_world: Any) -> None:
+    """Goal: a retry schedule can be watched from outside. Method: real delivery threads, a receiver that always answers 500."""
+    own_clock, asked = ManualClock(), list[float]()
+
+    def post(method: str, url: str, headers: Mapping[str, str], body: bytes | None, *, within_s: float) -> Answer:
+        if headers["aeg-event-type"] == "SubscriptionValidation":
+            return Answer(
+                status=200, body=json.dumps({"validationResponse": json.loads(body or b"")[0]["data"]["validationCode"]}).encode()
+            )
+        asked.append((own_clock() - MANUAL_START).total_seconds())
+        return Answer(status=500)
+
+    grid = EventGrid(parse_all([{"name": "one", "topic": "azureml", "endpoint": "http://127.0.0.1:1/"}]), clock=own_clock, post=post)
+    driver = Driver(grid, own_clock)
+    driver.start()
+    world = make_world(site={"clock": own_clock}, neighbours=(grid,))
+    last = time.monotonic() + WAIT_SECONDS
+    while not grid.subscriptions()[0]["proved"]:
+        assert time.monotonic() < last
+        time.sleep(0.01)
+    grid.publish("azureml", {"id": "1", "topic": "", "subject": "", "eventType": "x", "eventTime": "", "data": {}})
+
+    moved = clock(world, 86_400)
+    driver.stop()
+
+    assert moved["quiet"] is True
+    assert asked == [0, 10, 40, 100, 400, 1000, 2800, 6400, 17200, 38800, 82000]
