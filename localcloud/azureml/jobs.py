@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")
 IMMUTABLE_IF_NAMED = ("experimentName", "computeId", "identity")  # may be left out of another PUT; the rest may be changed by it
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
-_UNNAMED = {"description": None, "computeId": None, "componentId": None, "identity": None}  # what Azure answers of them then [recorded]
+_UNNAMED = {"description": None, "computeId": None, "identity": None}  # what Azure answers of them then [recorded]
+_COMPONENT_ID_SINCE = "2023-04-01"  # the first of the six versions that were read whose answers have the field
 FETCHERS = 2  # jobs whose inputs are read at the same time
 FETCH_SECONDS_MAX = 10.0  # a guess: a reset does not wait longer for storage that hangs
 FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
@@ -153,12 +154,12 @@ class Jobs:
         wanted = call.request.query.get("tag")
         shown = views.shown(call.request.query)
         found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, shown)]
-        return paging.page(call, self.site, found, key=lambda job: job.name, shown=self._body)
+        return paging.page(call, self.site, found, key=lambda job: job.name, shown=lambda job: self._body(job, call))
 
     def _get(self, call: Call) -> Response:
         job = self.all.get(call["name"])
         step = None if job else self._step(call["name"])
-        return answer(self._step_body(*step) if step else self._body(self.find(call["name"])))
+        return answer(self._step_body(*step) if step else self._body(self.find(call["name"]), call))
 
     def _step(self, run_id: str) -> tuple[Job, Step] | None:
         return next(((job, step) for job in self.all.values() for step in job.steps if step.run_id == run_id), None)
@@ -172,7 +173,7 @@ class Jobs:
         order = job_inputs.check(name, body, call.request.query["api-version"], self._registry, self._clusters)
         old = self.all.get(name)
         if old is not None:
-            return self._put_again(old, _kept(body["properties"]))
+            return self._put_again(old, _kept(body["properties"]), call)
         refusal = self.ground.plan(("job_refused",), name=name)
         if refusal is not None:
             raise Refused(400, "UserError", refusal.given["message"])
@@ -187,9 +188,9 @@ class Jobs:
             planned=self.ground.plan(FAULTS, name=name),
         )
         self._tell_root(job)
-        return answer(self._body(job), 201, {"Location": self.site.address(f"jobs/{name}", call.request.query["api-version"])})
+        return answer(self._body(job, call), 201, {"Location": self.site.address(f"jobs/{name}", call.request.query["api-version"])})
 
-    def _put_again(self, job: Job, fresh: Json) -> Response:
+    def _put_again(self, job: Job, fresh: Json, call: Call) -> Response:
         """A name is used once: other content is refused, other tags are taken, and the same again is a matter of the switch."""
         changed = [key for key in IMMUTABLE if fresh.get(key) != job.properties.get(key)]
         changed += [key for key in IMMUTABLE_IF_NAMED if fresh.get(key) and fresh[key] != job.properties.get(key)]
@@ -206,7 +207,7 @@ class Jobs:
             "tags": tags,
         }
         self.all.save(job.name, job)
-        return answer(self._body(job))
+        return answer(self._body(job, call))
 
     def _cancel(self, call: Call) -> Response:
         small.NOTHING.read(call.request.json())
@@ -229,13 +230,14 @@ class Jobs:
         else:
             self._move(job, "CancelRequested")
 
-    def _body(self, job: Job) -> Json:
+    def _body(self, job: Job, call: Call) -> Json:
         tracking = f"azureml://{self.site.host}/mlflow/v1.0{self.site.workspace_id}?"
         services = {
             "Tracking": {"jobServiceType": "Tracking", "endpoint": tracking},
             "Studio": {"jobServiceType": "Studio", "endpoint": f"{self.site.base}/_localcloud/state#{job.name}"},
         }
-        properties = {**_UNNAMED, **job.properties, "status": job.status, "services": services}
+        unnamed = _UNNAMED | ({"componentId": None} if call.request.query["api-version"] >= _COMPONENT_ID_SINCE else {})
+        properties = {**unnamed, **job.properties, "status": job.status, "services": services}
         if job.status != "NotStarted":
             properties["properties"] = self.root_run(job)["properties"]
         return self.site.resource(f"jobs/{job.name}", "jobs", properties, job.created)

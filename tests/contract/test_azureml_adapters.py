@@ -7,6 +7,7 @@ One emulator and one trained model for the whole file; each test that changes so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.blob import BlobServiceClient
 
 import dev
@@ -102,7 +104,9 @@ def _steer(patch: pytest.MonkeyPatch, lines: str) -> None:
 
 
 def _adapters(blobs: BlobServiceClient) -> Azure:
-    prepared = blobs.create_container("prepared")
+    prepared = blobs.get_container_client("prepared")
+    with contextlib.suppress(ResourceExistsError):  # another file's tests may have come first
+        prepared.create_container()
 
     def uris(wish: str) -> dict[str, str]:
         row = f'{{"messages":[{{"role":"user","content":"{wish}"}},{{"role":"assistant","content":"yes"}}]}}\n'

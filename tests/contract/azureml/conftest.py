@@ -227,8 +227,9 @@ def new_world(recording: Callable[[str], Path]) -> Callable[..., World]:
     """`build` with all that is said recorded, for the fixtures of folders below; whoever builds closes."""
 
     def recorded(folder: Path, **options: Any) -> World:
-        recorder = Recorder(recording("sdk"), recording(recordings.BY_HAND))
-        return build(folder, **{"traffic": recorder, **options})
+        if "traffic" not in options:
+            options["traffic"] = Recorder(recording("sdk"), recording(recordings.BY_HAND))
+        return build(folder, **options)
 
     return recorded
 

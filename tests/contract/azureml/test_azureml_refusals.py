@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from localcloud.azureml.traffic import Traffic
 from localcloud.clocks import ManualClock
 
 
@@ -165,12 +166,17 @@ def test_a_post_with_a_field_that_it_does_not_have_is_refused(world: Any, kit: A
     assert (answered.status, kit.error(answered)["target"]) == (400, "because")
 
 
-def test_a_pipeline_of_the_first_preview_spells_its_outputs_in_its_own_way(world: Any, kit: Any) -> None:
+def test_a_pipeline_of_the_first_preview_spells_its_outputs_in_its_own_way(make_world: Any, kit: Any) -> None:
+    """Not recorded: the checker holds every exchange against the newest types too, which have another word for it."""
+    world = make_world(traffic=Traffic())
     world.upload(path="ft-old")
     body = kit.job(path="ft-old")
     body["properties"]["outputs"]["trained_model"]["jobOutputType"] = "MLFlowModel"
 
-    assert world.ask("PUT", "jobs/ft-old", body, version="2022-02-01-preview").status == 201
+    first = world.ask("PUT", "jobs/ft-old", body, version="2022-02-01-preview")
+
+    assert first.status == 201
+    assert "componentId" not in json.loads(first.body)["properties"]  # answers have it since a later preview
     assert world.ask("PUT", "jobs/ft-new", body, version="2024-01-01-preview").status == 400
 
 
