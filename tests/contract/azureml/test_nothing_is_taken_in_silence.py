@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-V100 = "2022-02-01-preview"
+from localcloud.azureml.traffic import Traffic
+
+EARLIEST = "2022-02-01-preview"
+UNRECORDED = Traffic()  # null where the swagger is nullable is taken, and Microsoft's published types of requests do not have it
 
 
 def node_of(body: Any) -> Any:
@@ -91,16 +94,17 @@ def test_jobs_of_two_nodes_do_not_share_a_cluster_of_two(make_world: Any, kit: A
     for name in ("ft-a1", "ft-b1"):
         world.upload("wait")
         world.ask("PUT", f"jobs/{name}", kit.job(num_nodes_finetune=2))
-    world.until(lambda: world.status("ft-a1") == "Running" and world.status("ft-b1") == "Queued")
+    world.until(lambda: sorted(map(world.status, ("ft-a1", "ft-b1"))) == ["Queued", "Running"])
     for _ in range(5):
         world.cloud.advance()
 
-    assert [world.status(name) for name in ("ft-a1", "ft-b1")] == ["Running", "Queued"]
+    assert sorted(map(world.status, ("ft-a1", "ft-b1"))) == ["Queued", "Running"]
     assert len(json.loads(world.ask("POST", "computes/gpu-cluster/listNodes").body)["nodes"]) == 2
 
 
 def test_tags_without_a_value_are_no_tags(world: Any, kit: Any) -> None:
     """Microsoft's types have no null there, so no answer may."""
+    world.cloud.traffic = UNRECORDED
     body = kit.job()
     body["properties"]["tags"] = {"a": None, "b": "c"}
     world.ask("PUT", "jobs/ft-a1", body)
@@ -152,6 +156,7 @@ def test_a_deployment_is_refused_by_the_full_path_of_what_cannot_be(world: Any, 
 def test_null_in_a_probe_is_azures_default(world: Any, kit: Any) -> None:
     model = world.registered()
     world.endpoint()
+    world.cloud.traffic = UNRECORDED
     body = kit.deployment(model, livenessProbe={"initialDelay": None}, requestSettings={"requestTimeout": None})
     world.ask("PUT", "onlineEndpoints/bot-1/deployments/blue", body)
 
@@ -172,7 +177,7 @@ def test_a_deployment_gets_live_or_mirrored_requests(world: Any, kit: Any) -> No
 def test_a_patch_that_would_do_nothing_is_refused(world: Any, change: Any) -> None:
     world.endpoint()
 
-    assert world.ask("PATCH", "onlineEndpoints/bot-1", change, version=V100).status == 501
+    assert world.ask("PATCH", "onlineEndpoints/bot-1", change, version=EARLIEST).status == 501
 
 
 def test_an_endpoint_has_the_identity_that_was_asked_for(world: Any, kit: Any) -> None:
