@@ -102,9 +102,9 @@ def test_jobs_of_two_nodes_do_not_share_a_cluster_of_two(make_world: Any, kit: A
     assert len(json.loads(world.ask("POST", "computes/gpu-cluster/listNodes").body)["nodes"]) == 2
 
 
-def test_tags_without_a_value_are_no_tags(world: Any, kit: Any) -> None:
+def test_tags_without_a_value_are_no_tags(world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Microsoft's types have no null there, so no answer may."""
-    world.cloud.traffic = UNRECORDED
+    monkeypatch.setattr(world.cloud, "traffic", UNRECORDED)
     body = kit.job()
     body["properties"]["tags"] = {"a": None, "b": "c"}
     world.ask("PUT", "jobs/ft-a1", body)
@@ -153,10 +153,10 @@ def test_a_deployment_is_refused_by_the_full_path_of_what_cannot_be(world: Any, 
     assert (answered.status, kit.error(answered)["target"]) == (400, f"properties.{field}")
 
 
-def test_null_in_a_probe_is_azures_default(world: Any, kit: Any) -> None:
+def test_null_in_a_probe_is_azures_default(world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = world.registered()
     world.endpoint()
-    world.cloud.traffic = UNRECORDED
+    monkeypatch.setattr(world.cloud, "traffic", UNRECORDED)
     body = kit.deployment(model, livenessProbe={"initialDelay": None}, requestSettings={"requestTimeout": None})
     world.ask("PUT", "onlineEndpoints/bot-1/deployments/blue", body)
 
