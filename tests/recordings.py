@@ -104,8 +104,8 @@ def _to_check(file: Path) -> Iterable[dict[str, Any]]:
 
 def main(folder: Path) -> int:
     """Print what was checked in `folder`. 0: nothing was found, or there is no checker; 1: findings."""
-    files = sorted(folder.glob("*.jsonl"))
-    counts = {file.name: len(exchanges(file)) for file in files}
+    files = sorted(folder.rglob("*.jsonl"))
+    counts = {file: len(exchanges(file)) for file in files}
     sys.stdout.write(f"{sum(counts.values())} exchanges in {len(files)} recordings.\n")
     verdict = checked(files, folder)
     if verdict is None:
