@@ -70,9 +70,6 @@ class Operations:
         self.all.save(made, operation)
         return made
 
-    def ended(self, name: str) -> bool:
-        return self.all[name].ended is not None
-
     def succeed(self, name: str) -> None:
         self._end(name, "Succeeded", None)
 

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,6 @@ class World:
     storage: FakeStorage
     events: list[dict[str, Any]]
     offset: timedelta = timedelta(0)  # how far the cloud's clock is ahead of ours
-    recorded: list[tuple[Request, Response]] = field(default_factory=list)
 
     def ask(self, method: str, path: str, body: Any = None, *, version: str | None = "2024-04-01", **headers: str) -> Response:
         """Ask as a client with a good token would; a path without a leading slash is below the workspace."""
