@@ -435,7 +435,7 @@ def _copies() -> list[Kind]:
         "dup_content": {
             "the same bytes": lambda earlier, _fresh: compact(earlier),
             "another id": lambda earlier, fresh: compact(earlier | {"prompt_id": fresh["prompt_id"]}),
-            "other escapes": lambda earlier, _fresh: json.dumps({"messages": earlier["messages"]}).replace("e", r"\u0065").encode(),
+            "other escapes": lambda earlier, _fresh: compact({"messages": earlier["messages"]}).replace(b"e", rb"\u0065"),
             "other blanks": lambda earlier, _fresh: json.dumps(earlier, separators=(" ,\t", " : ")).encode(),
             "other order of keys": lambda earlier, _fresh: compact(
                 {"messages": [dict(reversed(message.items())) for message in earlier["messages"]]}
