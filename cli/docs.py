@@ -12,8 +12,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from cli import demo
 from localcloud import faults, switches
@@ -22,6 +25,7 @@ from localcloud.azureml.routes import MANAGEMENT, WORKSPACE, Route
 from localcloud.azureml.site import Site
 from localcloud.clocks import system
 from shared import settings
+from shared.prepare import report_shape
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "local.settings.json.example"
@@ -179,6 +183,51 @@ class _NoStorage:
         raise AssertionError(f"nobody asks for {container}/{blob} here, into {target}")
 
 
+def _report(part: type) -> str:
+    """Return the fields of one part of report.json or of a row of quarantine.jsonl, from the struct that it is held to."""
+    info = msgspec.inspect.type_info(part)
+    assert isinstance(info, msgspec.inspect.StructType)
+    rows = []
+    for field in info.fields:
+        assert isinstance(field.type, msgspec.inspect.Metadata), field.name  # each has a meaning: a type checker cannot ask for it
+        extra = field.type.extra or {}
+        meaning = (field.type.extra_json_schema or {})["description"]
+        kind = _type(field.type.type) + ("" if field.required else ", may be absent")
+        rows.append((f"`{field.encode_name}`", kind, extra["unit"], _plain(meaning)))
+    return _table(("field", "type", "unit", "meaning"), iter(rows))
+
+
+def _type(of: msgspec.inspect.Type) -> str:
+    """Return the type in JSON's words."""
+    known = msgspec.inspect
+    match of:
+        case known.Metadata():
+            return _type(of.type)
+        case known.LiteralType():
+            return " or ".join(f"`{json.dumps(value)}`" for value in of.values)
+        case known.UnionType():
+            return " or ".join(_type(one) for one in of.types)
+        case known.ListType():
+            return f"list of {_type(of.item_type)}"
+        case known.TupleType():
+            return f"[{', '.join(map(_type, of.item_types))}]"
+        case known.DictType():
+            return f"object of {_type(of.value_type)}"
+        case known.StructType():
+            return "object"
+        case _:
+            return JSON_NAMES[type(of)]
+
+
+JSON_NAMES: Mapping[type, str] = {
+    msgspec.inspect.StrType: "text",
+    msgspec.inspect.IntType: "whole number",
+    msgspec.inspect.FloatType: "number",
+    msgspec.inspect.BoolType: "true or false",
+    msgspec.inspect.NoneType: "null",
+}
+
+
 def _short(path: str) -> str:
     for whole, name in ((WORKSPACE, "{workspace}"), *SHORTER.items()):
         path = path.replace(whole, name)
@@ -250,6 +299,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "management-versions": _management,
     "switches": _switches,
     "faults": _faults,
+    **{name: partial(_report, part) for name, part in report_shape.PARTS.items()},
 }
 
 
