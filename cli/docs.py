@@ -182,6 +182,12 @@ class _NoStorage:
     def fetch(self, container: str, blob: str, target: Path) -> bool:
         raise AssertionError(f"nobody asks for {container}/{blob} here, into {target}")
 
+    def names(self, container: str, prefix: str) -> list[str]:
+        raise AssertionError(f"nobody lists {container}/{prefix} here")
+
+    def put(self, container: str, blob: str, source: Path) -> None:
+        raise AssertionError(f"nobody writes {container}/{blob} here, from {source}")
+
 
 def _report(part: type) -> str:
     """Return the fields of one part of report.json or of a row of quarantine.jsonl, from the struct that it is held to."""

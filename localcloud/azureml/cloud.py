@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from localcloud.azureml import events, processes
 from localcloud.azureml import site as sites
+from localcloud.azureml.codes import Codes
+from localcloud.azureml.command_jobs import CommandJobs
 from localcloud.azureml.components import Components
 from localcloud.azureml.computes import Computes
 from localcloud.azureml.control import Control
@@ -26,6 +28,7 @@ from localcloud.azureml.datastores import Datastores
 from localcloud.azureml.deployments import Deployments
 from localcloud.azureml.dials import Dial, Dials
 from localcloud.azureml.endpoints import Endpoints
+from localcloud.azureml.environments import Environments
 from localcloud.azureml.events import Announcer
 from localcloud.azureml.ground import Ground
 from localcloud.azureml.jobs import Jobs
@@ -139,11 +142,13 @@ class Cloud:
         self.operations, self.meter = Operations(ground), Meter(ground, options.metric_grain_seconds)
         registry, datastores = Registry(ground), Datastores(site, storage)
         self.computes = Computes(ground, self.operations, options.nodes_max, is_first_start=self.origin.is_first)
+        self.codes, self.environments = Codes(ground, datastores), Environments(ground)
         self.jobs = Jobs(
             ground,
             registry=registry,
             clusters=self.computes,
             datastores=datastores,
+            commands=CommandJobs(site, codes=self.codes, environments=self.environments, clusters=self.computes, datastores=datastores),
             operations=self.operations,
             announcer=self.announcer,
             trainer=options.trainer,
@@ -166,7 +171,7 @@ class Cloud:
             ground, endpoints=self.endpoints, deployments=self.deployments, meter=self.meter, tokens=self.tokens, lock=self.lock
         )
         rooms: list[Room] = [self._control(), self.tokens, Workspace(site), self.computes, datastores, self.shared_models, registry]
-        rooms += [self.operations, scoring, Components(site)]
+        rooms += [self.operations, scoring, Components(site), self.codes, self.environments]
         rooms += [self.jobs, RunHistory(site, self.jobs), Mlflow(site, self.jobs), self.models]
         rooms += [made(self.tokens) for made in options.rooms]
         rooms.append(Quota(site, computes=self.computes, jobs=self.jobs, deployments=self.deployments))
@@ -323,6 +328,8 @@ class Cloud:
             self.deployments.clear()
             for room in (
                 self.models.all,
+                self.codes.all,
+                self.environments.all,
                 self.shared_models.all,
                 self.endpoints.all,
                 self.operations.all,

@@ -37,9 +37,16 @@ class MissingInput(Exception):
 
 
 class Storage(Protocol):
-    """Reads one blob into a file; says False when there is none."""
+    """Containers of blobs."""
 
-    def fetch(self, container: str, blob: str, target: Path) -> bool: ...
+    def fetch(self, container: str, blob: str, target: Path) -> bool:
+        """Read one blob into a file; say False when there is none."""
+
+    def names(self, container: str, prefix: str) -> list[str]:
+        """Return the names of the blobs that begin so; none where there is no such container."""
+
+    def put(self, container: str, blob: str, source: Path) -> None:
+        """Write a file over the blob; make the container if it is not there."""
 
 
 class BlobStorage:
@@ -60,6 +67,23 @@ class BlobStorage:
             except ResourceNotFoundError:
                 return False
         return True
+
+    def names(self, container: str, prefix: str) -> list[str]:
+        from azure.core.exceptions import ResourceNotFoundError
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string(self.connection_string, retry_total=2) as service:
+            try:
+                return list(service.get_container_client(container).list_blob_names(name_starts_with=prefix))
+            except ResourceNotFoundError:
+                return []
+
+    def put(self, container: str, blob: str, source: Path) -> None:
+        from azure.storage.blob import BlobServiceClient
+
+        self.ensure(container)
+        with BlobServiceClient.from_connection_string(self.connection_string, retry_total=2) as service, source.open("rb") as file:
+            service.get_blob_client(container, blob).upload_blob(file, overwrite=True)
 
     def ensure(self, container: str) -> None:
         """Make the container if it is not there: in Azure the workspace's own container always is."""
@@ -135,26 +159,68 @@ class Datastores:
 
     def fetch(self, uri: str, target: Path) -> Path:
         """Read the blob that `uri` names into the folder `target`; keep its file name, the trainer goes by its suffix."""
+        container, path = self.place(uri)
+        if path.endswith("/"):
+            raise MissingInput(f"The input {uri} names a folder, and a file is wanted.")
+        target.mkdir(parents=True, exist_ok=True)
+        file = target / PurePosixPath(path).name
+        if not self.storage.fetch(container, path, file):
+            raise MissingInput(f"The input {uri} does not exist: container {container} has no blob {path}.")
+        return file
+
+    def fetch_folder(self, uri: str, target: Path) -> Path:
+        """Read every blob below `uri` into the folder `target`, each at its path from there."""
+        container, path = self.place(uri)
+        if not self.fetch_blobs(container, path, target):
+            raise MissingInput(f"The input {uri} does not exist: container {container} has no blob below {path.rstrip('/')}/.")
+        return target
+
+    def fetch_blobs(self, container: str, prefix: str, target: Path) -> bool:
+        """Read every blob below a prefix ("": all of the container) into a folder; say False when there is none."""
+        prefix = f"{prefix.rstrip('/')}/" if prefix else ""
+        names = self.storage.names(container, prefix)
+        for name in names:
+            below = PurePosixPath(name.removeprefix(prefix))
+            if ".." in below.parts or below.is_absolute():
+                raise MissingInput(f"The blob {name} of container {container} would leave its folder.")
+            (target / below).parent.mkdir(parents=True, exist_ok=True)
+            self.storage.fetch(container, name, target / below)
+        return bool(names)
+
+    def send(self, source: Path, uri: str) -> None:
+        """Write a file to where `uri` says, or every file of a folder to below it, each over the blob that was there."""
+        container, path = self.place(uri)
+        if source.is_file():
+            self.storage.put(container, path, source)
+            return
+        for file in sorted(found for found in source.rglob("*") if found.is_file()):
+            self.storage.put(container, f"{path.rstrip('/')}/{file.relative_to(source).as_posix()}", file)
+
+    def place(self, uri: str, what: str = "input") -> tuple[str, str]:
+        """Return container and path that `uri` names; raise MissingInput where it names no datastore of this workspace."""
         match = _SHORT.fullmatch(uri) or _LONG.fullmatch(uri)
         if match is None:
-            raise MissingInput(f"The input {uri} is not of the form azureml://datastores/<datastore>/paths/<path>.")
+            raise MissingInput(f"The {what} {uri} is not of the form azureml://datastores/<datastore>/paths/<path>.")
         if match.re is _LONG:
             try:
                 self.site.check_place(match.groupdict())
             except Refused as refused:
-                raise MissingInput(f"The input {uri} is elsewhere: {refused.message}") from None
+                raise MissingInput(f"The {what} {uri} is elsewhere: {refused.message}") from None
         container = self.site.datastores.get(match["store"])
         if container is None:
             known = ", ".join(sorted(self.site.datastores))
-            raise MissingInput(f"The datastore {match['store']} of input {uri} does not exist; this workspace has {known}.")
-        path = PurePosixPath(match["path"])
-        if ".." in path.parts:
-            raise MissingInput(f"The input {uri} leaves its datastore; remove the '..'.")
-        target.mkdir(parents=True, exist_ok=True)
-        file = target / path.name
-        if not self.storage.fetch(container, match["path"], file):
-            raise MissingInput(f"The input {uri} does not exist: container {container} has no blob {match['path']}.")
-        return file
+            raise MissingInput(f"The datastore {match['store']} of {what} {uri} does not exist; this workspace has {known}.")
+        if ".." in PurePosixPath(match["path"]).parts:
+            raise MissingInput(f"The {what} {uri} leaves its datastore; remove the '..'.")
+        return container, match["path"]
+
+    def account_address(self) -> str:
+        """Return the address of the storage account as this cloud names it to clients that speak HTTPS only; no slash at the end."""
+        if not isinstance(self.storage, BlobStorage):
+            return f"https://{self.site.account}.blob.core.windows.net"
+        if self._door:
+            return f"{self.site.base}{self._door.path}"
+        return self.storage.endpoint.rstrip("/") or f"https://{self.storage.account}.blob.core.windows.net"
 
     def _list(self, call: Call) -> Response:
         query = call.request.query

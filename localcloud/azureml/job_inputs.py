@@ -28,12 +28,17 @@ _COMPUTE = re.compile(r"azureml:|/subscriptions/.*/computes/", re.IGNORECASE)  #
 _COMPUTE_INPUTS = ("compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation")
 
 
-def check(name: str, body: Json, version: str, registry: Registry, clusters: Computes) -> Order:
-    """Return the order in the body of a PUT; what Azure or its component refuses is refused with a sentence."""
+def read(name: str, body: Json, version: str) -> jobs.Pipeline | jobs.Command:
+    """Return the job in the body of a PUT, as far as its shape goes."""
     if not NAME.fullmatch(name):
         raise Refused(400, "UserError", f"The job name '{name}' is invalid; use letters, digits, - and _, at most 255.")
     asked = jobs.JOB.read(body, version=version, name=name).properties
-    assert isinstance(asked, jobs.Pipeline)
+    assert isinstance(asked, jobs.Pipeline | jobs.Command)
+    return asked
+
+
+def check(asked: jobs.Pipeline, registry: Registry, clusters: Computes) -> Order:
+    """Return the order of a pipeline; what Azure or its component refuses is refused with a sentence."""
     _check_played(asked)
     node_name, node = _only_node(asked)
     if not registry.has_component(node.component_id):
@@ -50,20 +55,28 @@ def check(name: str, body: Json, version: str, registry: Registry, clusters: Com
 
 def _check_played(asked: jobs.Pipeline) -> None:
     """What would change what happens must not be taken in silence."""
-    settings, notices = asked.settings or nodes.Settings(), asked.notification_setting or jobs.Notification()
+    settings = asked.settings or nodes.Settings()
     unplayed(
         {
-            "properties.componentId": asked.component_id,
-            "properties.schedule": asked.schedule,
+            **unplayed_of_any(asked),
             "properties.sourceJobId": asked.source_job_id,
-            "properties.parentJobName": asked.parent_job_name,
-            "properties.secretsConfiguration": asked.secrets_configuration,
-            "properties.notificationSetting.emails": notices.emails,
-            "properties.notificationSetting.webhooks": notices.webhooks,
             "properties.settings.on_init": settings.on_init,
             "properties.settings.on_finalize": settings.on_finalize,
         }
     )
+
+
+def unplayed_of_any(asked: jobs.Pipeline | jobs.Command) -> dict[str, object]:
+    """Return the fields of any kind of job that Azure takes and nothing here plays."""
+    notices = asked.notification_setting or jobs.Notification()
+    return {
+        "properties.componentId": asked.component_id,
+        "properties.schedule": asked.schedule,
+        "properties.parentJobName": asked.parent_job_name,
+        "properties.secretsConfiguration": asked.secrets_configuration,
+        "properties.notificationSetting.emails": notices.emails,
+        "properties.notificationSetting.webhooks": notices.webhooks,
+    }
 
 
 def _only_node(asked: jobs.Pipeline) -> tuple[str, nodes.Component]:
@@ -146,10 +159,16 @@ def _check_named_computes(asked: jobs.Pipeline, node_name: str, node: nodes.Comp
         f"properties.jobs.{node_name}.computeId": node.compute_id,
     }
     for path, named in places.items():
-        compute = _COMPUTE.sub("", named or SERVERLESS)
-        if compute not in {SERVERLESS, *clusters.names}:
-            message = f"The compute '{named}' of {path} was not found; use {', '.join(clusters.names)} or serverless."
-            raise Refused(400, "UserError", message, detail="ComputeNotFound", target=path)
+        compute_of(path, named, clusters)
+
+
+def compute_of(path: str, named: str | None, clusters: Computes) -> str:
+    """Return the name of the compute in the forms that clients write; one that is not there is refused with the field's path."""
+    compute = _COMPUTE.sub("", named or SERVERLESS)
+    if compute not in {SERVERLESS, *clusters.names}:
+        message = f"The compute '{named}' of {path} was not found; use {', '.join(clusters.names)} or serverless."
+        raise Refused(400, "UserError", message, detail="ComputeNotFound", target=path)
+    return compute
 
 
 def _check_computes(order: Order, clusters: Computes) -> None:

@@ -1,9 +1,9 @@
 """
-Jobs: asked for by a PUT, carried through Azure's statuses by what really happens, ended by their trainer or by a cancel.
+Jobs: asked for by a PUT, carried through Azure's statuses by what really happens, ended by their child or by a cancel.
 
-A name is a lock: a second PUT with other content is refused for ever. One trainer child a running job; the cluster's nodes
-bound how many run. Every change of a status is an event. The order of the statuses is lifecycle.JOB and nothing else. A job that
-ran when this cloud was killed is still Running after the restart, and its trainer begins again.
+A name is a lock: a second PUT with other content is refused for ever. One child a running job, a trainer of a pipeline or the line of a
+command; the cluster's nodes bound how many run. Every change of a status is an event. The order of the statuses is lifecycle.JOB and
+nothing else. A job that ran when this cloud was killed is still Running after the restart, and its child begins again.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.azureml import component, job_inputs, lifecycle, operations, paging, splits, views
+from localcloud.azureml import command_jobs, component, job_inputs, lifecycle, operations, paging, splits, views
 from localcloud.azureml import site as sites
 from localcloud.azureml.datastores import MissingInput
 from localcloud.azureml.dials import LONG_AGO
 from localcloud.azureml.fetching import Fetchers
 from localcloud.azureml.processes import Child
-from localcloud.azureml.records import JOB_ENDS, Job, Step
+from localcloud.azureml.records import JOB_ENDS, Job, Order, Step
 from localcloud.azureml.routes import WORKSPACE, Call, Route
+from localcloud.azureml.shapes import jobs as shapes
 from localcloud.azureml.shapes import queries, small
 from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, text_map
 
 if TYPE_CHECKING:
+    from localcloud.azureml.command_jobs import CommandJobs
     from localcloud.azureml.computes import Computes
     from localcloud.azureml.datastores import Datastores
     from localcloud.azureml.events import Announcer
@@ -38,12 +40,13 @@ if TYPE_CHECKING:
     from localcloud.azureml.registry import Registry
     from localcloud.azureml.sizes import Size
 
-IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings")
+OF_COMMANDS = ("command", "codeId", "environmentId", "environmentVariables", "resources", "limits", "queueSettings")
+IMMUTABLE = ("jobType", "inputs", "outputs", "jobs", "settings", *OF_COMMANDS)
 IMMUTABLE_IF_NAMED = ("experimentName", "computeId", "identity")  # may be left out of another PUT; the rest may be changed by it
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
 _UNNAMED = {"description": None, "computeId": None, "identity": None}  # what Azure answers of them then [recorded]
 _COMPONENT_ID_SINCE = "2023-04-01"  # the first of the six versions that were read whose answers have the field
-FETCHERS = 2  # jobs whose inputs are read at the same time
+FETCHERS = 2  # jobs whose files are read or written at the same time
 FETCH_SECONDS_MAX = 10.0  # a guess: a reset does not wait longer for storage that hangs
 FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
 _EXISTS = (
@@ -63,6 +66,7 @@ class Jobs:
         registry: Registry,
         clusters: Computes,
         datastores: Datastores,
+        commands: CommandJobs,
         operations: Operations,
         announcer: Announcer,
         trainer: Sequence[str],
@@ -74,11 +78,13 @@ class Jobs:
         self._clusters = clusters
         clusters.busy = self._on_nodes_of
         self._datastores = datastores
+        self._commands = commands
         self._operations = operations
         self._announcer = announcer
         self._trainer = tuple(trainer)
         self._children: dict[str, Child] = {}
         self._files: dict[str, Future[dict[str, Path]]] = {}  # inputs on their way into the job's folder
+        self._sent: dict[str, Future[None]] = {}  # outputs of a command on their way to storage
         self._fetchers = Fetchers(FETCHERS)
 
     # ---------------------------------------------------------------------------------------------------------- requests
@@ -91,8 +97,9 @@ class Jobs:
                 method="PUT",
                 path=WORKSPACE + "/jobs/{name}",
                 handler=self._put,
-                does="submit a pipeline job, or change its tags",
-                differs="pipelines of one fine-tuning node; all inputs are checked here, in Azure partly in the paid job",
+                does="submit a pipeline or command job, or change its tags",
+                differs="pipelines of one fine-tuning node, all inputs checked here, in Azure partly in the paid job; "
+                "commands run on this machine, in no image",
             ),
             Route(method="POST", path=WORKSPACE + "/jobs/{name}/cancel", handler=self._cancel, does="cancel a job"),
         ]
@@ -116,21 +123,23 @@ class Jobs:
         return self.folder(job) / "metrics.jsonl"
 
     def started(self, job: Job) -> bool:
-        """Say whether the job ever had a trainer, and so has logs."""
+        """Say whether the job ever had a child, and so has logs."""
         return (self.folder(job) / "job.json").exists()
 
     def child(self, name: str) -> Child | None:
-        """Return the trainer of a job; None: it has none now."""
+        """Return the child of a job; None: it has none now."""
         return self._children.get(name)
 
     def experiment_id(self, job: Job) -> str:
         return sites.stable_guid("experiment", job.experiment)
 
     def root_run(self, job: Job) -> Json:
-        """Return what an event and run history say of the pipeline's own run."""
-        properties = {"azureml.runsource": "azureml.PipelineRun", "azureml.pipelineComponent": "pipelinerun"}
+        """Return what an event and run history say of the job's own run."""
+        kind, properties = "azureml.PipelineRun", {"azureml.runsource": "azureml.PipelineRun", "azureml.pipelineComponent": "pipelinerun"}
+        if job.order.command:
+            kind, properties = "azureml.scriptrun", command_jobs.root_properties(job.order.command)
         properties |= job.properties.get("properties") or {}
-        run = {"runId": job.name, "runType": "azureml.PipelineRun", "status": job.status}
+        run = {"runId": job.name, "runType": kind, "status": job.status}
         return run | {"tags": job.properties.get("tags") or {}, "properties": properties}
 
     def step_run(self, step: Step) -> Json:
@@ -151,9 +160,10 @@ class Jobs:
 
     def _list(self, call: Call) -> Response:
         queries.only(call.request.query, queries.PLAYED_OF_JOBS, call.request.path)
-        wanted = call.request.query.get("tag")
+        wanted, kind = call.request.query.get("tag"), call.request.query.get("jobType", "").lower()
         shown = views.shown(call.request.query)
         found = [job for job in reversed(self.all.values()) if _listed(job.properties, wanted, shown)]
+        found = [job for job in found if not kind or str(job.properties["jobType"]).lower() == kind]
         return paging.page(call, self.site, found, key=lambda job: job.name, shown=lambda job: self._body(job, call))
 
     def _get(self, call: Call) -> Response:
@@ -170,7 +180,7 @@ class Jobs:
 
     def _put(self, call: Call) -> Response:
         name, body = call["name"], call.request.json()
-        order = job_inputs.check(name, body, call.request.query["api-version"], self._registry, self._clusters)
+        order = self._order(name, job_inputs.read(name, body, call.request.query["api-version"]))
         old = self.all.get(name)
         if old is not None:
             return self._put_again(old, _kept(body["properties"]), call)
@@ -183,12 +193,17 @@ class Jobs:
             properties=_kept(body["properties"]),
             order=order,
             created=now,
-            steps=[Step(name=step, run_id=sites.stable_guid("step", name, step)) for step in component.STEPS],
+            steps=[] if order.command else [Step(name=step, run_id=sites.stable_guid("step", name, step)) for step in component.STEPS],
             due=self.ground.dials.due("jobs", now),
             planned=self.ground.plan(FAULTS, name=name),
         )
         self._tell_root(job)
         return answer(self._body(job, call), 201, {"Location": self.site.address(f"jobs/{name}", call.request.query["api-version"])})
+
+    def _order(self, name: str, asked: shapes.Pipeline | shapes.Command) -> Order:
+        if isinstance(asked, shapes.Command):
+            return self._commands.check(name, asked)
+        return job_inputs.check(asked, self._registry, self._clusters)
 
     def _put_again(self, job: Job, fresh: Json, call: Call) -> Response:
         """A name is used once: other content is refused, other tags are taken, and the same again is a matter of the switch."""
@@ -265,7 +280,8 @@ class Jobs:
 
     def dues(self) -> list[datetime]:
         """Return from when on jobs may move, as far as a clock decides it."""
-        return [job.due for job in self.all.values() if job.due is not None and not job.over]
+        alive = [job for job in self.all.values() if not job.over]
+        return [job.due for job in alive if job.due is not None] + [end for job in alive if (end := _limit(job)) is not None]
 
     def turned(self) -> None:
         """The dial has another position: what is under way moves by it."""
@@ -283,19 +299,22 @@ class Jobs:
         self.all.clear()
 
     def close(self) -> None:
-        """Kill every trainer, and read no more inputs."""
+        """Kill every child, and neither read inputs nor write outputs any more."""
         self._end_fetches()
         self._end_children()
 
     def outside(self) -> list[tuple[str, bool]]:
         """Return the children and fetches, and whether each is still at work: what no clock moves."""
-        trainers = [(f"{name} trainer", child.running) for name, child in self._children.items()]
-        return trainers + [(f"{name} inputs", not fetch.done()) for name, fetch in self._files.items()]
+        outside = [(f"{name} child", child.running) for name, child in self._children.items()]
+        outside += [(f"{name} inputs", not fetch.done()) for name, fetch in self._files.items()]
+        return outside + [(f"{name} outputs", not sending.done()) for name, sending in self._sent.items()]
 
     def _end_fetches(self) -> None:
-        """Wait for what is being read: it would be written into the folder of the next job of that name, or of the next start."""
-        wait([fetch for fetch in self._files.values() if not fetch.cancel()], timeout=FETCH_SECONDS_MAX)
+        """Wait for what is on its way: it would be written into the folder of the next job of that name, or of the next start."""
+        on_their_way: list[Future[Any]] = [*self._files.values(), *self._sent.values()]
+        wait([one for one in on_their_way if not one.cancel()], timeout=FETCH_SECONDS_MAX)
         self._files.clear()
+        self._sent.clear()
 
     def _end_children(self) -> None:
         for child in self._children.values():
@@ -320,10 +339,10 @@ class Jobs:
             case "Queued":
                 self._when_a_node_is_free(job)
             case "Finalizing":
-                self._finish_steps(job)
+                self._finish_command(job) if job.order.command else self._finish_steps(job)
             case "CancelRequested":
                 child = self._children.get(job.name)
-                if child is None or not child.running:
+                if child is None or (not child.running and self._is_sent(job)):
                     self._end_steps(job, "Canceled")
                     self._move(job, "Canceled")
 
@@ -332,6 +351,9 @@ class Jobs:
         folder = self.folder(job)
         shutil.rmtree(folder, ignore_errors=True)  # left over from before a restart of this cloud
         folder.mkdir(parents=True)
+        if job.order.command:
+            self._commands.fetch(job.order.command, folder)
+            return {}
         files = {}
         for name, key in FILES.items():
             if name in job.order.assets:
@@ -352,6 +374,9 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 - whatever storage says is this job's reason to fail
             self._fail(job, "SystemError", f"The inputs could not be read from storage: {type(error).__name__}: {error}")
             return
+        if job.order.command:
+            self._move(job, "Queued")
+            return
         if not files:
             self._fail(job, "UserError", "The job has no train file; set train_file_path.")
             return
@@ -363,21 +388,21 @@ class Jobs:
         if refusal is not None:
             self._fail(job, "UserError", refusal)
             return
-        if job.order.cluster is not None:
-            busy, wanted = len(self._on_nodes_of(job.order.cluster)), int(job.order.literals["num_nodes_finetune"])
-            if busy + wanted > self._nodes_max(job.order.cluster):
-                return
-        self._move(job, "Running")
+        cluster = job.order.cluster
+        if cluster is None or len(self._on_nodes_of(cluster)) + job.order.nodes <= self._nodes_max(cluster):
+            self._move(job, "Running")
 
     def _running_on(self, cluster: str) -> Iterator[Job]:
         return (job for job in self.all.values() if job.status == "Running" and job.order.cluster == cluster)
 
     def _on_nodes_of(self, cluster: str) -> list[str]:
         """Return the job on each busy node; a job of several nodes is there as often."""
-        return [job.name for job in self._running_on(cluster) for _ in range(int(job.order.literals["num_nodes_finetune"]))]
+        return [job.name for job in self._running_on(cluster) for _ in range(job.order.nodes)]
 
     def _unplaceable(self, job: Job) -> str | None:
         """Return why no machine can ever take the job; None: one can."""
+        if job.order.command:
+            return self._commands.unplaceable(job.order.command)
         literals, name = job.order.literals, job.order.cluster
         if name is None:
             size = self.site.world.size(literals["instance_type_finetune"])
@@ -413,10 +438,12 @@ class Jobs:
         (self.folder(job) / "job.json").write_text(json.dumps(order, indent=1))
 
     def _run(self, job: Job, *, may_move: bool) -> None:
-        """Start the trainer, or see how it goes."""
-        child = self._children.get(job.name)
+        """Start the child, or see how it goes."""
+        child, limit = self._children.get(job.name), _limit(job)
         if child is None:
             self._start(job)
+        elif limit is not None and limit <= self.ground.now() and child.running:
+            self._request_cancel(job)  # "after which the job will be cancelled" (swagger of CommandJobLimits)
         elif child.running:
             self._advance_steps(job)
             self._play(job)
@@ -425,6 +452,9 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         """Begin, or begin again after this cloud was killed: what the last try logged is forgotten, its whole model is kept."""
+        if job.order.command:
+            self._children[job.name] = self._commands.start(job, job.order.command, self.folder(job))
+            return
         self.metrics(job).unlink(missing_ok=True)
         self._children[job.name] = Child([*self._trainer, "train", str(self.folder(job) / "job.json")], self.folder(job))
 
@@ -439,16 +469,41 @@ class Jobs:
             self._move(job, "NotResponding")
 
     def _when_the_child_ends(self, job: Job, child: Child) -> None:
+        good = child.exit_code == 0 and not job.has("job_failed")
+        if job.order.command and not good and not self._is_sent(job):
+            return
         if job.planned is not None and job.has("job_failed"):
             self._fail(job, job.planned.given["code"], job.planned.given["message"])
         elif job.has("job_canceled") or job.has("job_not_responding"):
             self._play(job)
-        elif self.out(job).is_dir():
+        elif self.out(job).is_dir() or (job.order.command and good):
             self._move(job, "Finalizing")
         elif child.exit_code != 0:
             self._fail(job, *child.reason())
         else:
             self._fail(job, "SystemError", f"The trainer ended well and left no output. Last lines of its log:\n{child.log_tail()}")
+
+    def _is_sent(self, job: Job, *, good: bool = False) -> bool:
+        """Let the outputs of a command go to storage, and say whether they are there; raise what went wrong if the job ended well."""
+        order = job.order.command
+        if order is None:
+            return True
+        if job.name not in self._sent:
+            self._sent[job.name] = self._fetchers.submit(partial(self._commands.send, order, self.folder(job), good=good))
+        if not self._sent[job.name].done():
+            return False
+        if good:
+            self._sent[job.name].result()
+        return True
+
+    def _finish_command(self, job: Job) -> None:
+        try:
+            if self._is_sent(job, good=True):
+                self._move(job, "Completed")
+        except MissingInput as error:
+            self._fail(job, "UserError", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever storage says is this job's reason to fail
+            self._fail(job, "SystemError", f"The outputs could not be written to storage: {type(error).__name__}: {error}")
 
     def _advance_steps(self, job: Job) -> None:
         """The first two steps only prepare; the third ends when training logs its first number; the fourth is the training."""
@@ -495,6 +550,7 @@ class Jobs:
         if job.over:
             job.ended = now
             self._files.pop(job.name, None)  # canceled while they were read
+            self._sent.pop(job.name, None)
             for operation in job.cancels:
                 self._operations.succeed(operation)
         self._tell_root(job)
@@ -510,6 +566,13 @@ class Jobs:
     def _tell_root(self, job: Job) -> None:
         self.all.save(job.name, job)
         self._announcer.run_changed(self.root_run(job), (self.experiment_id(job), job.experiment), self.ground.now())
+
+
+def _limit(job: Job) -> datetime | None:
+    """Return when a running command has run for as long as it may; None: there is no such moment."""
+    if job.status != "Running" or job.started is None or job.order.command is None or job.order.command.timeout is None:
+        return None
+    return job.started + timedelta(seconds=job.order.command.timeout)
 
 
 def _too_many_gpus(job: Job, size: Size) -> str | None:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import model_folder, paging, views
+from localcloud.azureml import assets, model_folder, paging, views
 from localcloud.azureml.jobs import has_tags
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
@@ -20,13 +20,12 @@ from localcloud.azureml.store import Shelf
 from localcloud.azureml.wire import Json, Refused, Response, answer, mapping, text_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from localcloud.azureml.events import Announcer
     from localcloud.azureml.ground import Ground
     from localcloud.azureml.jobs import Jobs
 
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions of assets
 KINDS = ("mlflow_model", "custom_model", "triton_model")
 UNTYPED = "custom_model"  # what a version without a type is; a guess. The REST samples of Microsoft's documentation leave the type out
 STAGE = "Development"  # of a version whose client names none [recorded: azure-ai-ml 1.26 and 1.32, 2023-08-01-preview]
@@ -130,8 +129,7 @@ class Models:
 
     def _put(self, call: Call) -> Response:
         name, version, body = call["name"], call["version"], call.request.json()
-        if not NAME.fullmatch(name) or not NAME.fullmatch(version):
-            raise Refused(400, "UserError", f"The model name or version '{name}:{version}' is invalid; use letters, digits, -, _ and dots.")
+        assets.check_name("model", name, version)
         shape = shapes.VERSION.read(body, version=call.request.query["api-version"], name=version).properties
         unplayed(
             {
@@ -242,7 +240,7 @@ class Models:
             "properties": {},
             "isArchived": archived,
             "latestVersion": versions[0].version,
-            "nextVersion": next_version(model.version for model in versions),
+            "nextVersion": assets.next_version(model.version for model in versions),
             "provisioningState": "Succeeded",
         }
         return self.site.resource(f"models/{name}", "models", properties, versions[-1].created, versions[0].created)
@@ -250,11 +248,6 @@ class Models:
     def _body(self, model: Model) -> Json:
         path = f"models/{model.name}/versions/{model.version}"
         return self.site.resource(path, "models/versions", model.properties, model.created, model.modified)
-
-
-def next_version(taken: Iterable[str]) -> str:
-    """Return the version that a client takes which names none: one more than the highest number; whatever is no number does not count."""
-    return str(max((int(version) for version in taken if version.isdecimal()), default=0) + 1)
 
 
 def _not_found(message: str) -> Refused:

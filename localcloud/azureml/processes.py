@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # `python -m localcloud.…` works from here
+LEADER = Path(__file__).with_name("leader.py")
 TRAINER = (sys.executable, "-m", "localcloud.trainer")
 TAIL_LINES = 20  # a guess: enough to see a traceback, short enough for an error message
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -45,19 +47,8 @@ class Child:
         self.err = folder / "std_err.txt"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         with self.out.open("wb") as out, self.err.open("wb") as err:
-            self._process = (
-                _starter()
-                .submit(
-                    subprocess.Popen,
-                    dying_with(os.getpid(), command),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    env=environment,
-                    cwd=folder,
-                )
-                .result()
-            )
+            start = partial(subprocess.Popen, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder)
+            self._process = _starter().submit(start, dying_with(os.getpid(), command)).result()
 
     @property
     def pid(self) -> int:
@@ -96,6 +87,33 @@ class Child:
         code = self.exit_code
         how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code is not None and code < 0 else f"ended with {code}"
         return "SystemError", f"The process {how}. Last lines of its log:\n{self.log_tail() or '(none)'}"
+
+
+class CommandChild(Child):
+    """A line of a shell with all that it starts, and one log of both its outputs. It ends when this process does, however that ends."""
+
+    def __init__(self, line: str, folder: Path, *, log: Path, environment: Mapping[str, str]) -> None:
+        self.out = self.err = log
+        command = [sys.executable, "-I", "-S", str(LEADER), shutil.which("bash") or "/bin/sh", "-c", line]
+        with log.open("wb") as out:
+            start = partial(subprocess.Popen, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=folder)
+            self._process = _starter().submit(start, command).result()
+
+    def kill(self) -> None:
+        """Let go of the leader, which then kills what it leads and ends; a second time is no fault."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def log_tail(self, lines: int = TAIL_LINES) -> str:
+        """Return the last lines of the log."""
+        return "\n".join(_tail(self.out, lines))
+
+    def reason(self) -> tuple[str, str]:
+        """Return code and sentence of why it ended, as Azure writes them on the page of a failed job (from memory)."""
+        return "UserError", (
+            f"Execution failed. User process exited with status code {self.exit_code}. "
+            f"Please check log file 'user_logs/std_log.txt' for error details. Error: {self.log_tail() or '(none)'}"
+        )
 
 
 @cache

@@ -70,12 +70,12 @@ class Quota:
         return list(dict.fromkeys(size.family for size in self.site.world.sizes))
 
     def _used(self) -> Counter[str]:
-        """Count the cores of every node that trains on a cluster and of every instance that serves."""
+        """Count the cores of every busy node of a cluster and of every instance that serves."""
         used: Counter[str] = Counter()
         for job in self._jobs.all.values():
             cluster = self._computes.all.get(job.order.cluster) if job.order.cluster else None
             if job.status == "Running" and cluster is not None:
-                used[cluster.size.family] += cluster.size.cores * int(job.order.literals["num_nodes_finetune"])
+                used[cluster.size.family] += cluster.size.cores * job.order.nodes
         for deployment in self._deployments.all.values():
             size = self.site.world.size(str(deployment.properties["instanceType"]))
             if deployment.state in SERVING and size is not None:

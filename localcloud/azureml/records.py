@@ -20,19 +20,53 @@ from localcloud.azureml.wire import Json
 JOB_ENDS = lifecycle.ends(lifecycle.JOB)
 
 
+class CommandInput(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands for `${{inputs.<name>}}`."""
+
+    kind: str  # literal, uri_file, uri_folder …
+    value: str  # of a literal; otherwise the uri
+    mode: str  # of InputMode; "": a literal has none
+
+
+class CommandOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands for `${{outputs.<name>}}`."""
+
+    kind: str  # uri_file: one file; every other is a folder
+    uri: str  # where it goes
+    mode: str  # of OutputMode
+
+
+class CommandOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command job shall do, checked."""
+
+    line: str  # for a shell, with its expressions
+    code: str  # id of a code version; "": none
+    inputs: dict[str, CommandInput]
+    outputs: dict[str, CommandOutput]
+    environment: dict[str, str]
+    compute: str  # name of a cluster, or serverless
+    size: str = ""  # of a serverless machine; "": Azure's choice
+    timeout: float | None = None  # seconds that it may run; None: as long as it likes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What the trainer shall do, checked."""
+    """What the trainer shall do, checked; or, with `command`, what a shell shall do, and the rest is empty."""
 
     literals: Mapping[str, str]  # every literal input, defaults filled in
     assets: Mapping[str, str]  # input name -> uri
     outputs: Mapping[str, str]  # output of the pipeline -> output of the component
+    command: CommandOrder | None = None
 
     @property
     def cluster(self) -> str | None:
-        """The cluster that trains; None: serverless."""
-        name = self.literals["compute_finetune"]
+        """The cluster that works; None: serverless."""
+        name = self.command.compute if self.command else self.literals["compute_finetune"]
         return None if name == SERVERLESS else name
+
+    @property
+    def nodes(self) -> int:
+        return 1 if self.command else int(self.literals["num_nodes_finetune"])
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +100,7 @@ class Step(msgspec.Struct, kw_only=True):
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """One pipeline job and what became of it."""
+    """One job and what became of it."""
 
     name: str
     properties: Json  # as asked for; status and services are added in the answer
@@ -106,6 +140,24 @@ class Model(msgspec.Struct, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.name}:{self.version}"
+
+
+class Code(msgspec.Struct, kw_only=True):
+    """One version of a code."""
+
+    name: str
+    version: str
+    properties: Json
+    created: datetime
+    modified: datetime
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}:{self.version}"
+
+
+class Environment(Code, kw_only=True):
+    """One version of an environment."""
 
 
 class Endpoint(msgspec.Struct, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from localcloud.azureml import paging
+from localcloud.azureml import command_jobs, paging
 from localcloud.azureml import site as sites
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import queries
@@ -23,6 +23,7 @@ _RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
 _BY_EXPERIMENT = "/history/v1.0" + WORKSPACE + "/experiments/{experiment}/runs/{run}"
 _CHANGES = frozenset({"displayName", "description", "tags", "properties", "hidden"})  # what a run can change here
 LOGS = {"std_log.txt": "std_out.txt", "std_error.txt": "std_err.txt"}  # name in Azure's log folder -> file of the child
+COMMAND_LOGS = {"std_log.txt": command_jobs.LOG}  # Azure writes both outputs of a command into one
 
 CHILDREN_MAX = 500  # of a run, on one page; a guess, and more than any job here has: azure-ai-ml 1.35.2 does not ask for a second one
 
@@ -146,12 +147,12 @@ class RunHistory:
         if not self.jobs.started(job):
             return {}
         signature = sites.stable_guid("log", job.name, job.created.isoformat())
-        return {f"user_logs/{name}": f"{self.site.base}/joblogs/{job.name}/{signature}/{name}" for name in LOGS}
+        return {f"user_logs/{name}": f"{self.site.base}/joblogs/{job.name}/{signature}/{name}" for name in _logs(job)}
 
     def _log(self, call: Call) -> Response:
         job, _ = self._find(call["run"])
         signature = sites.stable_guid("log", job.name, job.created.isoformat())
-        file = LOGS.get(call["file"])
+        file = _logs(job).get(call["file"])
         if call["signature"] != signature or file is None:
             raise Refused(404, "BlobNotFound", "There is no such log; take its address from the details of the run.")
         path = self.jobs.folder(job) / file
@@ -190,6 +191,10 @@ class RunHistory:
             "target": job.order.cluster or "serverless",
             "warnings": [],
         }
+
+
+def _logs(job: Job) -> dict[str, str]:
+    return COMMAND_LOGS if job.order.command else LOGS
 
 
 def _error(error: tuple[str, str]) -> Json:

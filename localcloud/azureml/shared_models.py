@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.azureml import paging, registry_errors, views
 from localcloud.azureml import site as sites
-from localcloud.azureml.models import NAME
+from localcloud.azureml.assets import NAME
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import REGISTRY, Call, Route
 from localcloud.azureml.shapes import queries

@@ -40,7 +40,11 @@ class Site:
     own_registry: str = "local-registry"  # one that the person of this workspace may write to
     account: str = "devstoreaccount1"
     datastores: Mapping[str, str] = field(
-        default_factory=lambda: {"workspaceblobstore": "azureml-blobstore", "tuneloop_prepared": "prepared"}
+        default_factory=lambda: {
+            "workspaceblobstore": "azureml-blobstore",
+            "tuneloop_datasets": "datasets",
+            "tuneloop_prepared": "prepared",
+        }
     )  # datastore name -> container
     world: worlds.World = worlds.TODAY
     clock: Callable[[], datetime] = _now
@@ -49,6 +53,10 @@ class Site:
     @property
     def workspace_id(self) -> str:
         return f"/subscriptions/{self.subscription}/resourceGroups/{self.group}/providers/{PROVIDER}/workspaces/{self.workspace}"
+
+    @property
+    def storage_id(self) -> str:
+        return f"/subscriptions/{self.subscription}/resourceGroups/{self.group}/providers/Microsoft.Storage/storageAccounts/{self.account}"
 
     @property
     def host(self) -> str:

@@ -22,7 +22,7 @@ from localcloud.web import Ending
 
 KEPT_MAX = 2_000  # lines that can be read back; the file has all
 FAULT, MARK = "FAULT", "MARK"  # in place of a method: lines that are no exchange
-_SECRET = ("/listkeys", "/regeneratekeys", "/listsecrets", "/msi/token", "/token", "/getlogs")
+_SECRET = ("/listkeys", "/regeneratekeys", "/listsecrets", "/msi/token", "/token", "/getlogs", "/startpendingupload")
 _KEPT = "/providers/microsoft.machinelearningservices/"
 
 

@@ -99,7 +99,7 @@ class Workspace:
             "friendlyName": site.workspace,
             "description": "The workspace of the local cloud.",
             "workspaceId": sites.WORKSPACE_GUID,
-            "storageAccount": f"{group}/Microsoft.Storage/storageAccounts/{site.account}",
+            "storageAccount": site.storage_id,
             "keyVault": f"{group}/Microsoft.KeyVault/vaults/local-vault",
             "applicationInsights": f"{group}/Microsoft.Insights/components/local-insights",
             "provisioningState": "Succeeded",

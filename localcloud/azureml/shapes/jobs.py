@@ -1,8 +1,10 @@
-"""A job. Of Azure's kinds the local cloud plays one, the pipeline; the others are known by name."""
+"""A job. Of Azure's kinds the local cloud plays two, the pipeline and the command; the others are known by name."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from localcloud.azureml.shapes import common, nodes, words
 from localcloud.azureml.shapes.shape import Elsewhere, Fields, Kinds, Shape
@@ -116,7 +118,9 @@ class Output(Fields, frozen=True, kw_only=True):
             raise ValueError("is an output, which cannot be a literal; set another jobOutputType")
 
 
-class Pipeline(Fields, frozen=True, kw_only=True, tag_field="jobType", tag="Pipeline"):
+class _Job(Fields, frozen=True, kw_only=True):
+    """What every kind of job has."""
+
     display_name: str | None = None
     description: str | None = None
     experiment_name: str | None = None
@@ -125,24 +129,84 @@ class Pipeline(Fields, frozen=True, kw_only=True, tag_field="jobType", tag="Pipe
     is_archived: bool | None = None
     inputs: dict[str, Input | None] | None = None
     outputs: dict[str, Output | None] | None = None
-    jobs: dict[str, nodes.Node] | None = None
-    settings: nodes.Settings | None = None
     component_id: str | None = None
     compute_id: str | None = None
     identity: AmlToken | ManagedIdentity | UserIdentity | None = None
     notification_setting: Notification | None = None
     secrets_configuration: dict[str, Secret | None] | None = None
     services: dict[str, Service | None] | None = None
-    source_job_id: str | None = None
     parent_job_name: str | None = None
     schedule: Cron | Recurrence | None = None
     status: str | None = None
 
 
+class Pipeline(_Job, frozen=True, kw_only=True, tag_field="jobType", tag="Pipeline"):
+    jobs: dict[str, nodes.Node] | None = None
+    settings: nodes.Settings | None = None
+    source_job_id: str | None = None
+
+
+class Mpi(Fields, frozen=True, kw_only=True, tag_field="distributionType", tag="Mpi"):
+    process_count_per_instance: int | None = None
+
+
+class PyTorch(Fields, frozen=True, kw_only=True, tag_field="distributionType", tag="PyTorch"):
+    process_count_per_instance: int | None = None
+
+
+class TensorFlow(Fields, frozen=True, kw_only=True, tag_field="distributionType", tag="TensorFlow"):
+    parameter_server_count: int | None = None
+    worker_count: int | None = None
+
+
+class Ray(Fields, frozen=True, kw_only=True, tag_field="distributionType", tag="Ray"):
+    address: str | None = None
+    dashboard_port: int | None = None
+    head_node_additional_args: str | None = None
+    include_dashboard: bool | None = None
+    port: int | None = None
+    worker_node_additional_args: str | None = None
+
+
+class Limits(Fields, frozen=True, kw_only=True):
+    job_limits_type: words.LimitsType
+    timeout: str | None = None  # ISO 8601
+
+
+class Resources(Fields, frozen=True, kw_only=True):
+    instance_count: int | None = None
+    instance_type: str | None = None
+    docker_args: str | None = None
+    docker_args_list: list[str] | None = None
+    shm_size: Annotated[str, Meta(pattern=r"\d+[bBkKmMgG]")] | None = None
+    locations: list[str] | None = None
+    max_instance_count: int | None = None
+    properties: dict[str, Any] | None = None
+
+
+class Queue(Fields, frozen=True, kw_only=True):
+    job_tier: words.JobTier | None = None
+    priority: int | None = None
+
+
+class Autologger(Fields, frozen=True, kw_only=True):
+    mlflow_autologger: words.Access
+
+
+class Command(_Job, frozen=True, kw_only=True, tag_field="jobType", tag="Command"):
+    command: common.Word
+    environment_id: common.Word
+    code_id: str | None = None
+    environment_variables: common.Texts | None = None
+    distribution: Mpi | PyTorch | TensorFlow | Ray | None = None
+    limits: Limits | None = None
+    resources: Resources | None = None
+    queue_settings: Queue | None = None
+    autologger_settings: Autologger | None = None
+    parameters: Any = None
+
+
 class AutoML(Elsewhere, frozen=True, tag_field="jobType", tag="AutoML"): ...
-
-
-class Command(Elsewhere, frozen=True, tag_field="jobType", tag="Command"): ...
 
 
 class Distillation(Elsewhere, frozen=True, tag_field="jobType", tag="Distillation"): ...
@@ -175,7 +239,7 @@ def _of_2022() -> tuple[Limit, ...]:
 
 def _kinds(body: Body) -> Kinds:
     job = body.properties
-    yield "properties.jobType", "Pipeline", job
+    yield "properties.jobType", "Pipeline and Command", job
     if isinstance(job, Pipeline):
         for name, node in (job.jobs or {}).items():
             yield f"properties.jobs.{name}.type", "pipeline", node
@@ -198,6 +262,15 @@ JOB = Shape(
         Limit(path="properties.outputs.*.assetName", since="2023-04-01"),
         Limit(path="properties.outputs.*.assetVersion", since="2023-04-01", until="2024-10-01"),
         Limit(path="properties.outputs.*.autoDeleteSetting", since="2023-04-01", until="2024-01-01"),
+        Limit(path="properties.queueSettings", since="2023-04-01"),
+        Limit(path="properties.queueSettings.priority", since="2023-04-01", until="2024-01-01"),
+        Limit(path="properties.autologgerSettings", since="2023-04-01", until="2024-01-01"),
+        Limit(path="properties.distribution.distributionType", since="2023-04-01", until="2024-01-01", words=frozenset({"Ray"})),
+        Limit(path="properties.resources.dockerArgs", since="2023-04-01"),
+        Limit(path="properties.resources.dockerArgsList", since="2024-10-01"),
+        Limit(path="properties.resources.shmSize", since="2023-04-01"),
+        Limit(path="properties.resources.locations", since="2023-04-01", until="2024-01-01"),
+        Limit(path="properties.resources.maxInstanceCount", since="2023-04-01", until="2024-01-01"),
         *_of_2022(),
     ),
 )

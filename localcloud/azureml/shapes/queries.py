@@ -19,6 +19,9 @@ MODEL_VERSIONS = frozenset(
 MODELS = frozenset({"$skip", "count", "listViewType"})
 COMPONENT_VERSIONS = frozenset({"$orderBy", "$top", "$skip", "listViewType", "stage"})
 COMPONENTS = frozenset({"$skip", "listViewType"})
+CODE_VERSIONS = frozenset({"$orderBy", "$top", "$skip", "hash", "hashVersion"})
+ENVIRONMENTS = frozenset({"$skip", "listViewType"})
+ENVIRONMENT_VERSIONS = frozenset({"$orderBy", "$top", "$skip", "listViewType", "stage"})
 DATASTORES = frozenset({"$skip", "count", "isDefault", "names", "searchText", "orderBy", "orderByAsc"})
 ENDPOINTS = frozenset({"name", "count", "computeType", "$skip", "tags", "properties", "orderBy"})
 DEPLOYMENTS = frozenset({"$orderBy", "$top", "$skip"})
@@ -42,12 +45,14 @@ MLFLOW_EXPERIMENT_ID = frozenset({"experiment_id"})
 _NOTHING = frozenset({""})
 # What would change an answer here: name -> the values (in lower case) for which the answer is right all the same.
 PLAYED_OF_JOBS = dict.fromkeys(("properties", "assetName", "scheduleId"), _NOTHING) | {
-    "jobType": frozenset({"", "pipeline"}),
+    "jobType": frozenset({"", "pipeline", "command"}),
     "scheduled": frozenset({"", "false"}),
 }
 PLAYED_OF_MODEL_VERSIONS = dict.fromkeys(("version", "description", "offset", "properties", "feed"), _NOTHING) | {
     "$orderBy": frozenset({"", "createdtime desc"})
 }
+PLAYED_OF_CODE_VERSIONS = {"$orderBy": _NOTHING}
+PLAYED_OF_ENVIRONMENT_VERSIONS = {"$orderBy": frozenset({"", "createdtime desc"}), "stage": _NOTHING}
 PLAYED_OF_ENDPOINTS = dict.fromkeys(("properties", "orderBy"), _NOTHING) | {"computeType": frozenset({"", "managed"})}
 PLAYED_OF_DEPLOYMENTS = {"$orderBy": _NOTHING}
 PLAYED_OF_METRICS = {

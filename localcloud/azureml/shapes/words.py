@@ -146,6 +146,29 @@ class OsType(Word):
     WINDOWS = "Windows"
 
 
+class AutoRebuild(Word):
+    DISABLED = "Disabled"
+    ON_BASE_IMAGE_UPDATE = "OnBaseImageUpdate"
+
+
+class PendingUploadType(Word):
+    NONE = "None"
+    TEMPORARY_BLOB_REFERENCE = "TemporaryBlobReference"
+
+
+class LimitsType(Word):
+    COMMAND = "Command"
+    SWEEP = "Sweep"
+
+
+class JobTier(Word):
+    NULL = "Null"
+    SPOT = "Spot"
+    BASIC = "Basic"
+    STANDARD = "Standard"
+    PREMIUM = "Premium"
+
+
 class Priority(Word):
     DEDICATED = "Dedicated"
     LOW = "LowPriority"

@@ -57,6 +57,12 @@ class FakeStorage:
             target.write_bytes(content)
         return content is not None
 
+    def names(self, container: str, prefix: str) -> list[str]:
+        return sorted(blob for place, blob in self.blobs if place == container and blob.startswith(prefix))
+
+    def put(self, container: str, blob: str, source: Path) -> None:
+        self.blobs[container, blob] = source.read_bytes()
+
 
 @dataclass
 class World:
@@ -184,6 +190,23 @@ def job_body(path: str = "x", **inputs: Any) -> dict[str, Any]:
     return {"properties": properties}
 
 
+def command_body(line: str, **properties: Any) -> dict[str, Any]:
+    """The body that the SDK sends for a command without code, in the registry's environment."""
+    asked = {
+        "jobType": "Command",
+        "command": line,
+        "environmentId": "azureml://registries/azureml/environments/sklearn-1.5/versions/1",
+        "computeId": "gpu-cluster",
+        "experimentName": "data",
+        "tags": {"tuneloop-owner": "o"},
+        "properties": {},
+        "isArchived": False,
+        "inputs": {},
+        "outputs": {},
+    }
+    return {"properties": {name: value for name, value in (asked | properties).items() if value is not None}}
+
+
 def model_body(job: str, output: str = "trained_model") -> dict[str, Any]:
     uri = f"azureml://jobs/{job}/outputs/{output}"
     return {"properties": {"modelType": "mlflow_model", "modelUri": uri, "tags": {"tuneloop-owner": "o"}, "properties": {}}}
@@ -258,6 +281,7 @@ def kit() -> Any:
 
     class Kit:
         job = staticmethod(job_body)
+        command = staticmethod(command_body)
         model = staticmethod(model_body)
         endpoint = staticmethod(endpoint_body)
         deployment = staticmethod(deployment_body)

@@ -109,7 +109,7 @@ def test_a_question_that_breaks_the_emulator_is_a_500_that_names_it(world: Any, 
     ("path", "status", "target"),
     [
         ("jobs?listviewtype=All", 400, "listviewtype"),
-        ("jobs?jobType=Command", 501, "jobType"),
+        ("jobs?jobType=Sweep", 501, "jobType"),
         ("models/bot/versions?$orderBy=name", 501, "$orderBy"),
         ("models/bot?$top=1", 400, "$top"),
         ("onlineEndpoints?computeType=Kubernetes", 501, "computeType"),

@@ -55,6 +55,12 @@ class Rows:
         target.write_bytes(ROWS)
         return True
 
+    def names(self, container: str, prefix: str) -> list[str]:
+        return [f"{prefix}a.jsonl"]
+
+    def put(self, container: str, blob: str, source: Path) -> None:
+        """Keep nothing."""
+
 
 # --------------------------------------------------------------------------------------------------------------- what is asked
 

@@ -206,7 +206,7 @@ def test_what_azure_does_not_have_is_refused_with_its_path(bodies: Any, name: st
 @pytest.mark.parametrize(
     ("name", "path", "word"),
     [
-        ("job", "properties", {"jobType": "Command", "command": "echo", "environmentId": "e"}),
+        ("job", "properties", {"jobType": "Spark", "codeId": "c", "entry": {"sparkJobEntryType": "SparkJobPythonEntry", "file": "f"}}),
         ("job", NODE, {"type": "command", "componentId": "c", "whatever": 1}),
         ("deployment", "properties", {"endpointComputeType": "Kubernetes", "containerResourceRequirements": {}}),
         ("compute", "properties", {"computeType": "ComputeInstance", "properties": {"vmSize": "S"}}),

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from localcloud.azureml.shapes import computes, datastores, deployments, endpoints, jobs, models
+from localcloud.azureml.shapes import codes, computes, datastores, deployments, endpoints, environments, jobs, models
 from localcloud.azureml.wire import Refused
 
 ORACLE = Path(__file__).parents[3].parent / "shared" / "oracle"
@@ -34,6 +34,8 @@ VERSIONS = [path.stem for path in TYPES] or ["the published types are not here"]
 PROVIDER = "Microsoft.MachineLearningServices/"
 SHAPES: dict[str, Any] = {
     "workspaces/jobs": jobs.JOB,
+    "workspaces/codes/versions": codes.VERSION,
+    "workspaces/environments/versions": environments.VERSION,
     "workspaces/models": models.CONTAINER,
     "workspaces/models/versions": models.VERSION,
     "workspaces/onlineEndpoints": endpoints.ENDPOINT,
@@ -41,7 +43,7 @@ SHAPES: dict[str, Any] = {
     "workspaces/computes": computes.COMPUTE,
     "workspaces/datastores": datastores.DATASTORE,
 }
-PLAYED = {"Pipeline", "AmlCompute", "AzureBlob", "Managed"}
+PLAYED = {"Pipeline", "Command", "AmlCompute", "AzureBlob", "Managed"}
 READ_ONLY, DEPLOY_TIME, REQUIRED = 2, 8, 1  # flags of a property
 DEEP = 8  # levels; no played kind goes deeper
 GUID = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -91,17 +93,18 @@ def test_any_body_that_the_published_types_allow_is_taken(version: str, resource
 def test_a_body_that_is_broken_in_one_place_is_refused_where_the_published_types_refuse_it(version: str, resource: str) -> None:
     if not here:
         return
-    mutants, taken, wrongly = 0, 0, []
-    for what, mutant in _mutants(_played(version, resource)):
-        mutants += 1
-        refusal = _ours(version, resource, mutant)
-        assert refusal is None or refusal.target, f"{what}: the refusal names no field: {refusal}"
-        if refusal is None:
-            taken += 1
-            wrongly += [what] if _types_refuse(version, resource, mutant) else []
+    for body in _played(version, resource):
+        mutants, taken, wrongly = 0, 0, []
+        for what, mutant in _mutants(body):
+            mutants += 1
+            refusal = _ours(version, resource, mutant)
+            assert refusal is None or refusal.target, f"{what}: the refusal names no field: {refusal}"
+            if refusal is None:
+                taken += 1
+                wrongly += [what] if _types_refuse(version, resource, mutant) else []
 
-    assert mutants - taken > 20
-    assert not wrongly
+        assert mutants - taken > 20
+        assert not wrongly
 
 
 @pytest.mark.parametrize("resource", SHAPES)
@@ -111,9 +114,10 @@ def test_a_field_of_another_api_version_is_refused(version: str, resource: str) 
         return
     wrongly = []
     for other in VERSIONS:
-        for path, mutant in _grafts(_played(version, resource), _played(other, resource)):
-            if _ours(version, resource, mutant) is None and _types_refuse(version, resource, mutant):
-                wrongly.append((other, path))
+        for mine, theirs in zip(_played(version, resource), _played(other, resource), strict=True):
+            for path, mutant in _grafts(mine, theirs):
+                if _ours(version, resource, mutant) is None and _types_refuse(version, resource, mutant):
+                    wrongly.append((other, path))
 
     assert not [one for one in wrongly if not _read_only(version, resource, one[1])]
 
@@ -182,9 +186,9 @@ def _full_bodies(version: str, resource: str) -> list[Any]:
     return [{**common, "properties": _branch(version, outer, word, 0 if word in PLAYED else DEEP)} for word in outer["elements"]]
 
 
-def _played(version: str, resource: str) -> Any:
-    """Return the full body of the kind that is played; the others are refused whatever else is wrong with them."""
-    return next(body for body in _full_bodies(version, resource) if _ours(version, resource, body) is None)
+def _played(version: str, resource: str) -> list[Any]:
+    """Return the full body of each kind that is played; the others are refused whatever else is wrong with them."""
+    return [body for body in _full_bodies(version, resource) if _ours(version, resource, body) is None]
 
 
 def _branch(version: str, node: Any, word: str, depth: int = 0) -> Any:

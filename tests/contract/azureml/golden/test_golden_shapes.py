@@ -236,7 +236,9 @@ def test_identity_metadata_and_discovery(world: Any, holds: Any, goldens: Any) -
         ("GET", "components/none", 404),
         ("GET", "jobs?$skip=nonsense!", 400),
         ("GET", "models?listViewType=Some", 400),
-        ("GET", "environments", 501),
+        ("GET", "environments/none", 404),
+        ("GET", "codes/none/versions/1", 404),
+        ("GET", "data", 501),
         ("DELETE", "jobs/none", 501),
     ],
 )

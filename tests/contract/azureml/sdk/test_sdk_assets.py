@@ -180,14 +180,14 @@ def test_the_workspace_is_found_by_name_and_in_lists(sdk: Any) -> None:
 
 
 def test_datastores_are_listed_and_one_is_the_default(sdk: Any) -> None:
-    assert [one.name for one in sdk.ml.datastores.list()] == ["workspaceblobstore", "tuneloop_prepared"]
+    assert [one.name for one in sdk.ml.datastores.list()] == ["workspaceblobstore", "tuneloop_datasets", "tuneloop_prepared"]
     assert sdk.ml.datastores.get_default().name == "workspaceblobstore"
     assert sdk.ml.datastores.get("tuneloop_prepared").container_name == "prepared"
     with pytest.raises(ResourceNotFoundError, match="nothing"):
         sdk.ml.datastores.get("nothing")
 
 
-@pytest.mark.parametrize("ask", ["environments", "data", "batch_endpoints", "schedules", "connections"])
+@pytest.mark.parametrize("ask", ["data", "batch_endpoints", "schedules", "connections"])
 def test_what_this_cloud_does_not_have_is_refused_by_method_and_path(sdk: Any, ask: str) -> None:
     with pytest.raises(HttpResponseError, match=r"does not know GET /subscriptions/") as refused:
         list(getattr(sdk.ml, ask).list())
