@@ -8,7 +8,7 @@ it. The adapters over azure-ai-ml and azure-storage-blob are in `shared/cloud/`;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, EndpointView, Usage
 from shared.domain.training import Job
 from shared.domain.upload import Upload
+from shared.place import Place
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,8 +73,16 @@ class Datasets(Protocol):
 
     def uploads(self) -> Iterator[Upload]: ...
 
-    def open(self, upload: Upload) -> Iterator[bytes]:
-        """Yield the bytes of exactly this version; raise UploadChanged when the blob is another one or gone."""
+    def open(self, upload: Upload) -> Generator[bytes, None, None]:
+        """
+        Yield the bytes of exactly this version, some of them fetched ahead; raise UploadChanged when the blob is another one or gone.
+
+        Whoever does not read to the end closes it.
+        """
+        ...
+
+    def place(self, folder: str, manifests: str) -> Place:
+        """Return a folder of the prepared container to write into; manifests lie under `manifests`, by their content."""
         ...
 
     def wishes(self, folder: str) -> dict[str, object]:

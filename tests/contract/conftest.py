@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from localcloud import azurite
+from tests.contract.wire import ByWire, Wire
 
 _numbers = itertools.count(1)
 
@@ -41,3 +43,15 @@ def new_container(blobs: BlobServiceClient) -> Callable[[str], ContainerClient]:
 def new_queue(storage: str) -> Iterator[QueueClient]:
     with QueueServiceClient.from_connection_string(storage) as service:
         yield service.create_queue(f"turns-{next(_numbers)}")
+
+
+@pytest.fixture
+def by_wire(storage: str) -> Iterator[ByWire]:
+    """Give another client of a container, which asks by this wire and asks once."""
+    with contextlib.ExitStack() as open_clients:
+
+        def client(made: ContainerClient, wire: Wire) -> ContainerClient:
+            found = ContainerClient.from_connection_string(storage, made.container_name, transport=wire, retry_total=0)
+            return open_clients.enter_context(found)
+
+        yield client

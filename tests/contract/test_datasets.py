@@ -48,12 +48,9 @@ class FakeOwner:
 
 
 class BlobOwner:
-    def __init__(self, new_container: Callable[[str], ContainerClient], storage: str) -> None:
+    def __init__(self, new_container: Callable[[str], ContainerClient]) -> None:
         self.uploads, self.prepared = new_container("datasets"), new_container("prepared")
-        reader = ContainerClient.from_connection_string(
-            storage, self.uploads.container_name, max_single_get_size=SMALL_RANGE, max_chunk_get_size=SMALL_RANGE
-        )
-        self.datasets: Datasets = BlobDatasets(reader, self.prepared, datastore="tuneloop_prepared")
+        self.datasets: Datasets = BlobDatasets(self.uploads, self.prepared, datastore="tuneloop_prepared", ahead=2, range_bytes=SMALL_RANGE)
 
     def upload(self, path: str, content: bytes) -> None:
         self.uploads.upload_blob(path, content, overwrite=True)
@@ -66,7 +63,7 @@ class BlobOwner:
 def owner(request: pytest.FixtureRequest) -> Owner:
     if request.param == "fake":
         return FakeOwner()
-    return BlobOwner(request.getfixturevalue("new_container"), request.getfixturevalue("storage"))
+    return BlobOwner(request.getfixturevalue("new_container"))
 
 
 @pytest.fixture
@@ -148,7 +145,7 @@ def test_a_version_that_is_gone_is_not_read(owner: Owner, how: str) -> None:
 @pytest.mark.parametrize("how", ["overwritten", "deleted"])
 def test_bytes_of_two_versions_are_never_mixed(how: str, new_container: Callable[[str], ContainerClient], storage: str) -> None:
     """The blob changes after its first kilobyte was read: every later range is asked for with the version's ETag."""
-    owner = BlobOwner(new_container, storage)
+    owner = BlobOwner(new_container)
     owner.upload(PATH, ROWS)
     upload = owner.datasets.head(PATH)
     assert upload is not None
@@ -236,7 +233,7 @@ def test_a_dataset_that_was_not_published_whole_has_no_manifest(datasets: Datase
 def test_the_files_are_in_the_prepared_container_byte_for_byte(
     files: dict[str, Path], new_container: Callable[[str], ContainerClient], storage: str
 ) -> None:
-    owner = BlobOwner(new_container, storage)
+    owner = BlobOwner(new_container)
     owner.datasets.publish("bot-1/abc", files, {})
 
     content = {name: owner.prepared.download_blob(f"bot-1/abc/{name}").readall() for name in files}
@@ -290,7 +287,7 @@ def test_a_strange_but_safe_name_survives_the_way_to_storage_and_back(blobs: Blo
 
 
 def test_a_manifest_is_readable_for_people(new_container: Callable[[str], ContainerClient], storage: str, files: dict[str, Path]) -> None:
-    owner = BlobOwner(new_container, storage)
+    owner = BlobOwner(new_container)
     owner.datasets.publish("f", files, {"rows": {"train": 1}})
     blob = owner.prepared.get_blob_client("f/manifest.json")
     content: Any = blob.download_blob().readall()

@@ -1,25 +1,34 @@
-"""One suite for every place of outputs: a folder, and the stand-in in memory."""
+"""One suite for every place of outputs: a folder, a folder of a container on Azurite, and the stand-in in memory."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import os
 import random
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from azure.core.pipeline.transport import HttpRequest
+from azure.storage.blob import BlobClient, ContainerClient
 
-from shared.errors import Stop
+from shared.cloud.publishing import BlobPlace
+from shared.errors import Stop, TryLater
 from shared.place import Place
 from shared.prepare.folder import FolderPlace
+from tests.contract.wire import ByWire, Wire, lost
 from tests.places import MemoryPlace
 
+BLOCK = 1024  # bytes; so that a test's file has several blocks
 CONTENT = "ab" * 32  # sha256 of a dataset
 OTHER_CONTENT = "cd" * 32
 FILES = {"train.jsonl": b"three rows\n" * 3, "validation.jsonl": b"one row\n", "test.jsonl": b""}
@@ -53,16 +62,69 @@ class InMemory:
     def __init__(self) -> None:
         self.store: dict[str, Any] = {}
 
-    def worker(self) -> MemoryPlace:
-        return MemoryPlace(self.store, "out", "out")
+    def worker(self, folder: str = "out") -> MemoryPlace:
+        return MemoryPlace(self.store, folder, "out")
+
+    def faulty(self, number: int, how: str) -> tuple[MemoryPlace, Callable[[], bool]]:
+        calls = itertools.count()
+        hit: list[int] = []
+
+        def called(effect: Callable[[], Any]) -> Any:
+            now = next(calls)
+            result = None if now == number and how == "before" else effect()
+            if now == number:
+                hit.append(now)
+                raise TryLater("planted")
+            return result
+
+        return MemoryPlace(self.store, "out", "out", called=called), lambda: bool(hit)
 
     def seen(self) -> dict[str, bytes]:
         return {path.removeprefix("out/"): str(body).encode() if isinstance(body, dict) else body for path, body in self.store.items()}
 
 
-@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.light), pytest.param("memory", marks=pytest.mark.light)])
+class InContainer:
+    def __init__(self, made: ContainerClient, by_wire: ByWire) -> None:
+        self.made = made
+        self.by_wire = by_wire
+        self.wire = Wire()  # of the last worker
+
+    def worker(self, folder: str = "out", **settings: int) -> BlobPlace:
+        self.wire = Wire()
+        return BlobPlace(self.by_wire(self.made, self.wire), folder, "out", block_bytes=BLOCK, **settings)
+
+    def faulty(self, number: int, how: str) -> tuple[BlobPlace, Callable[[], bool]]:
+        place, wire = self.worker(), self.wire
+        wire.fail_at(number, how)
+        return place, lambda: wire.requests > number
+
+    def seen(self) -> dict[str, bytes]:
+        return {path.removeprefix("out/"): self.made.download_blob(path).readall() for path in self.made.list_blob_names()}
+
+
+LIGHT = [pytest.param(name, marks=pytest.mark.light) for name in ("folder", "memory")]
+
+
+@pytest.fixture(params=[*LIGHT, "container"])
 def somewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Somewhere:
+    if request.param == "container":
+        somewhere: Somewhere = request.getfixturevalue("in_container")
+        return somewhere
     return InFolder(tmp_path / "out") if request.param == "folder" else InMemory()
+
+
+@pytest.fixture
+def in_container(new_container: Callable[[str], ContainerClient], by_wire: ByWire) -> InContainer:
+    return InContainer(new_container("prepared"), by_wire)
+
+
+@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.light), "container"])
+def shared_place(request: pytest.FixtureRequest) -> InMemory | InContainer:
+    """A place that workers on different machines write to."""
+    if request.param == "memory":
+        return InMemory()
+    made: InContainer = request.getfixturevalue("in_container")
+    return made
 
 
 @pytest.fixture
@@ -152,7 +214,7 @@ def test_writes_of_any_size_keep_their_order(somewhere: Somewhere, place: Place)
     staged = {name: place.stage(name) for name in bodies}
     for _ in range(60):
         name = chance.choice(list(bodies))
-        block = chance.randbytes(chance.choice([0, 1, 1000, 65_536]))
+        block = chance.randbytes(chance.choice([0, 1, 1000, 9000]))
         bodies[name].append(block)
         staged[name].write(block)
     for name, file in staged.items():
@@ -359,11 +421,251 @@ def test_the_files_of_a_folder_may_be_read_by_whom_the_umask_lets(tmp_path: Path
 # ----------------------------------------------------------------------------------------------- places that are shared
 
 
-@pytest.mark.light
-def test_another_content_at_the_same_place_stops() -> None:
-    somewhere = InMemory()
-    written(somewhere.worker(), "train.jsonl", b"one")
+@pytest.mark.parametrize("other", [b"one more", b"two"], ids=["another size", "the same size"])
+def test_another_content_at_the_same_place_stops_and_the_first_one_stays(shared_place: InMemory | InContainer, other: bytes) -> None:
+    written(shared_place.worker(), "train.jsonl", b"one")
+    late = shared_place.worker().stage("train.jsonl")
+    late.write(other)
 
-    with pytest.raises(Stop, match="train"):
-        written(somewhere.worker(), "train.jsonl", b"two")
-    assert somewhere.seen() == {"train.jsonl": b"one"}
+    with pytest.raises(Stop, match=r"train\.jsonl"):
+        late.commit(sha256(other))
+    late.abandon()
+    assert shared_place.seen() == {"train.jsonl": b"one"}
+
+
+def test_workers_with_folders_of_their_own_share_one_manifest(shared_place: InMemory | InContainer) -> None:
+    """Two uploads of the same bytes: the second is told where the files of the first lie."""
+    first = prepared(shared_place.worker("out/first"))
+
+    assert first["folder"] == "out/first"
+    assert prepared(shared_place.worker("out/second")) == first
+    assert len(manifests(shared_place)) == 1
+
+
+def test_contents_whose_hashes_begin_alike_are_not_taken_for_each_other(shared_place: InMemory | InContainer) -> None:
+    prepared(shared_place.worker())
+    alike = CONTENT[:16] + "0" * 48
+
+    with pytest.raises(Stop):
+        shared_place.worker().published(alike)
+    with pytest.raises(Stop):
+        shared_place.worker().publish(alike, {})
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_whatever_call_is_lost_the_next_worker_publishes_the_dataset_once(shared_place: InMemory | InContainer, how: str) -> None:
+    """Goal: no single lost request or reply leaves a manifest without its files. Method: lose each one in turn, then work again."""
+    for number in itertools.count():
+        empty(shared_place)
+        place, hit = shared_place.faulty(number, how)
+        staged = []
+        try:
+            staged = [place.stage(name) for name in FILES]
+            for file, body in zip(staged, FILES.values(), strict=True):
+                file.write(body)
+            for file, body in zip(staged, FILES.values(), strict=True):
+                file.commit(sha256(body))
+            place.publish(CONTENT, manifest())
+        except TryLater:
+            for file in staged:
+                file.abandon()
+            assert not manifests(shared_place) or set(FILES) <= set(shared_place.seen())
+        assert shared_place.worker().published(CONTENT) or prepared(shared_place.worker())
+        assert {path: body for path, body in shared_place.seen().items() if path in FILES} == FILES
+        assert len(manifests(shared_place)) == 1
+        if not hit():
+            break
+
+    assert number >= 6  # calls of a whole preparation: two files with blocks, three commits, one manifest
+
+
+def empty(somewhere: InMemory | InContainer) -> None:
+    if isinstance(somewhere, InMemory):
+        somewhere.store.clear()
+    else:
+        for path in list(somewhere.made.list_blob_names()):
+            somewhere.made.delete_blob(path)
+
+
+# ---------------------------------------------------------------------------------------------- a container by itself
+
+
+def publishing_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("publish")]
+
+
+def test_blocks_that_overtake_each_other_lie_in_the_order_of_the_writes(in_container: InContainer) -> None:
+    chance = random.Random(3)
+    body = chance.randbytes(40 * BLOCK + 7)
+    staged = in_container.worker().stage("train.jsonl")
+    in_container.wire.before = lambda _: time.sleep(chance.random() / 50)
+    for at in range(0, len(body), 700):
+        staged.write(body[at : at + 700])
+    staged.commit(sha256(body))
+
+    assert in_container.seen() == {"train.jsonl": body}
+    assert 1 < in_container.wire.under_way_max <= 4
+
+
+def test_a_file_of_one_large_write_is_cut_into_blocks(in_container: InContainer) -> None:
+    body = random.Random(5).randbytes(3 * BLOCK + 1)
+    written(in_container.worker(), "train.jsonl", body)
+
+    assert in_container.seen() == {"train.jsonl": body}
+    assert in_container.wire.requests == 4 + 1
+
+
+def test_equal_blocks_of_a_file_are_all_there(in_container: InContainer) -> None:
+    body = b"x" * (5 * BLOCK)
+    written(in_container.worker(), "train.jsonl", body)
+
+    assert in_container.seen() == {"train.jsonl": body}
+
+
+def test_while_storage_hangs_no_more_than_a_few_blocks_are_taken(in_container: InContainer) -> None:
+    """The writer is held up; so however large the upload, memory stays small."""
+    place = in_container.worker(uploads_max=2)
+    hang = threading.Event()
+    in_container.wire.before = lambda _: _waited(hang)
+    taken: list[int] = []
+
+    def write() -> None:
+        staged = place.stage("train.jsonl")
+        for number in range(20):
+            staged.write(bytes([number]) * BLOCK)
+            taken.append(number)
+        staged.commit("0" * 64)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while in_container.wire.under_way < 2:
+            time.sleep(0.001)
+        time.sleep(0.05)  # enough for a writer that is not held up to take all the twenty
+        held_at = len(taken)
+        hang.set()
+        writing.result(10)
+
+    assert held_at == 2
+    assert in_container.seen() == {"train.jsonl": b"".join(bytes([number]) * BLOCK for number in range(20))}
+
+
+def _waited(event: threading.Event) -> None:
+    assert event.wait(10)
+
+
+@pytest.mark.parametrize("end", ["committed", "abandoned", "failed"])
+def test_no_thread_is_left_when_the_files_are_done(in_container: InContainer, end: str) -> None:
+    place = in_container.worker()
+    one, two = place.stage("train.jsonl"), place.stage("test.jsonl")
+    if end == "failed":
+        in_container.wire.fail_at(2, "before")
+    try:
+        for file in (one, two):
+            file.write(b"x" * 3 * BLOCK)
+        if end != "abandoned":
+            one.commit("0" * 64)
+            two.commit("0" * 64)
+    except TryLater:
+        assert end == "failed"
+    one.abandon()
+    two.abandon()
+
+    assert publishing_threads() == []
+    with pytest.raises(ValueError, match="train"):
+        one.write(b"more")
+
+
+def test_a_block_that_was_lost_is_found_out_by_the_commit_however_often_it_is_asked(in_container: InContainer) -> None:
+    staged = in_container.worker().stage("train.jsonl")
+    in_container.wire.fail_at(1, "before")
+    with contextlib.suppress(TryLater):  # it may be known this early
+        for _ in range(3):
+            staged.write(b"x" * BLOCK)
+
+    for _ in range(2):
+        with pytest.raises(TryLater):
+            staged.commit("0" * 64)
+    staged.abandon()
+    assert in_container.seen() == {}
+
+
+def test_a_commit_whose_reply_was_lost_is_found_to_have_happened(in_container: InContainer) -> None:
+    staged = in_container.worker().stage("train.jsonl")
+    staged.write(b"x" * 2 * BLOCK)
+    in_container.wire.after = lambda request: lose_commits(request, "after")
+    staged.commit("0" * 64)
+
+    assert in_container.seen() == {"train.jsonl": b"x" * 2 * BLOCK}
+
+
+def test_a_commit_that_did_not_arrive_may_be_tried_later(in_container: InContainer) -> None:
+    staged = in_container.worker().stage("train.jsonl")
+    staged.write(b"x")
+    in_container.wire.before = lambda request: lose_commits(request, "before")
+    with pytest.raises(TryLater):
+        staged.commit("0" * 64)
+    staged.abandon()
+
+    assert in_container.seen() == {}
+
+
+def lose_commits(request: HttpRequest, how: str) -> None:
+    if "comp=blocklist" in request.url:
+        raise lost(how)
+
+
+@pytest.mark.parametrize("how", ["overtaken", "deleted again"])
+def test_blocks_that_went_with_the_commit_of_another_worker(in_container: InContainer, how: str) -> None:
+    """A commit throws away what others staged. With the file there it is a success, with the file gone the work is done again."""
+    one, two = in_container.worker().stage("train.jsonl"), in_container.worker().stage("train.jsonl")
+    for staged in (one, two):
+        staged.write(b"same" * BLOCK)
+        staged._look(wait=True)
+    one.commit("0" * 64)
+    if how == "deleted again":
+        in_container.made.delete_blob("out/train.jsonl")
+
+    if how == "overtaken":
+        two.commit("0" * 64)
+        assert in_container.seen() == {"train.jsonl": b"same" * BLOCK}
+    else:
+        with pytest.raises(TryLater):
+            two.commit("0" * 64)
+        two.abandon()
+
+
+def test_what_a_dead_worker_staged_is_never_part_of_a_later_file(in_container: InContainer) -> None:
+    blob: BlobClient = in_container.made.get_blob_client("out/train.jsonl")
+    dead = in_container.worker().stage("train.jsonl")
+    dead.write(b"old" * BLOCK)
+    dead._look(wait=True)
+    assert len(blob.get_block_list("uncommitted")[1]) == 3
+    written(in_container.worker(), "train.jsonl", b"new" * BLOCK)
+
+    assert in_container.seen() == {"train.jsonl": b"new" * BLOCK}
+    assert blob.get_block_list("uncommitted")[1] == []
+    dead.abandon()
+
+
+def test_a_file_that_somebody_put_there_by_hand_is_not_taken_for_ours(in_container: InContainer) -> None:
+    in_container.made.upload_blob("out/train.jsonl", b"x")
+
+    with pytest.raises(Stop):
+        written(in_container.worker(), "train.jsonl", b"x")
+
+
+def test_a_blob_at_the_address_of_a_manifest_that_is_none_stops(in_container: InContainer) -> None:
+    in_container.made.upload_blob(f"out/{CONTENT[:16]}/manifest.json", b"[]")
+
+    with pytest.raises(Stop, match="something else"):
+        in_container.worker().published(CONTENT)
+
+
+def test_files_say_what_they_are(in_container: InContainer) -> None:
+    place = in_container.worker()
+    prepared(place)
+    place.put("report.html", b"<p>", "text/html; charset=utf-8")
+    types = {name: in_container.made.get_blob_client(f"out/{name}").get_blob_properties() for name in ("report.html", "train.jsonl")}
+
+    assert types["report.html"].content_settings.content_type == "text/html; charset=utf-8"
+    assert types["train.jsonl"].metadata == {"sha256": sha256(FILES["train.jsonl"]), "size": str(len(FILES["train.jsonl"]))}

@@ -12,7 +12,7 @@ import copy
 import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from shared.reconcile import turn
 from shared.reconcile.services import ServiceLife
 from shared.reconcile.trainings import TrainingLife
 from shared.reconcile.tunings import TuningLife
+from tests.places import MemoryPlace
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 OWNER = "00000000-0000-0000-0000-00000000000a"
@@ -186,7 +187,7 @@ class FakeDatasets:
     def uploads(self) -> Iterator[Upload]:
         yield from self.world.called(lambda: [upload for content, upload in self.world.blobs.values() if content])
 
-    def open(self, upload: Upload) -> Iterator[bytes]:
+    def open(self, upload: Upload) -> Generator[bytes, None, None]:
         def effect() -> bytes:
             content, current = self.world.blobs.get(upload.path, (b"", None))
             if current is None or current.etag != upload.etag:
@@ -205,6 +206,9 @@ class FakeDatasets:
             raise errors.Rejected("_recipe.json must be a JSON object.")
         return dict(wishes)
 
+    def place(self, folder: str, manifests: str) -> MemoryPlace:
+        return MemoryPlace(self.world.prepared, folder, manifests, called=self.world.called)
+
     def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
         def effect() -> None:
             for name, path in files.items():
@@ -220,7 +224,8 @@ class FakeDatasets:
         self.world.called(lambda: self.world.prepared.__setitem__(path, dict(body)))
 
     def read(self, path: str) -> Any:
-        return self.world.called(lambda: self.world.prepared.get(path))
+        found = self.world.called(lambda: self.world.prepared.get(path))
+        return json.loads(found) if isinstance(found, bytes) else found
 
 
 CATALOGUE = Catalogue(
