@@ -647,6 +647,18 @@ def test_what_a_dead_worker_staged_is_never_part_of_a_later_file(in_container: I
     dead.abandon()
 
 
+def test_a_commit_takes_none_of_the_blocks_of_another_worker_at_the_same_name(in_container: InContainer) -> None:
+    """Ids that only count would let the second worker's blocks replace those of the first."""
+    one, two = in_container.worker().stage("train.jsonl"), in_container.worker().stage("train.jsonl")
+    for staged, body in ((one, b"one" * BLOCK), (two, b"two" * BLOCK)):
+        staged.write(body)
+        staged._look(wait=True)
+    one.commit("0" * 64)
+    two.abandon()
+
+    assert in_container.seen() == {"train.jsonl": b"one" * BLOCK}
+
+
 def test_a_file_that_somebody_put_there_by_hand_is_not_taken_for_ours(in_container: InContainer) -> None:
     in_container.made.upload_blob("out/train.jsonl", b"x")
 
