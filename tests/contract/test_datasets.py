@@ -249,6 +249,21 @@ def test_a_document_is_read_as_it_was_written_last(datasets: Datasets) -> None:
     assert datasets.read("bot-1/smoke/d2.json") is None
 
 
+def test_what_a_place_publishes_is_read_from_the_prepared_container(datasets: Datasets) -> None:
+    place = datasets.place("bot-1/tuning", "bot-1")
+    staged = place.stage("rows.json")
+    staged.write(b'{"rows": ')
+    staged.write(b"3}")
+    staged.commit("0" * 64)
+    place.put("samples.json", b'{"samples": []}', "application/json")
+    there = place.publish("ab" * 32, {"rules": 2})
+
+    assert there == {"rules": 2, "content_sha256": "ab" * 32, "folder": "bot-1/tuning"}
+    assert datasets.read("bot-1/abababababababab/manifest.json") == there
+    assert datasets.read(f"{there['folder']}/rows.json") == {"rows": 3}
+    assert datasets.read(f"{there['folder']}/samples.json") == {"samples": []}
+
+
 # ------------------------------------------------------------------------------------------------------------ addresses
 
 NASTY_TEXT = st.text(alphabet="ab./\\%2e?#&=:@\ud800é文 +~", min_size=1, max_size=16)
