@@ -5,7 +5,8 @@ Nothing is built: the `python` of the line is the one that runs this cloud, with
 process has an environment of its own: no token, no secret and no path of this cloud is in it.
 
 Files come before it starts and go when it has ended. An output of mode Upload goes only if the job ended well; one that is mounted goes
-however it ended, because on Azure each of its files is in storage as soon as it is closed.
+however it ended, because on Azure each of its files is in storage as soon as it is closed (azureml-core, OutputFileDatasetConfig.as_upload
+and as_mount; that version 2 does the same is inferred).
 """
 
 from __future__ import annotations
@@ -159,7 +160,12 @@ class CommandJobs:
         return values
 
     def _environment(self, job: Job, order: CommandOrder, values: dict[tuple[str, str], str]) -> dict[str, str]:
-        """Return the variables of the process: Azure's (names from memory), those of the job, and what a shell needs of this machine's."""
+        """
+        Return the variables of the process: Azure's, those of the job, and what a shell needs of this machine's.
+
+        Azure's names as jobs read them in public repositories; AZURE_ML_INPUT_… also in the JSON of a job (microsoft/hi-ml issue 756),
+        AZUREML_PARAMETER_… in azure-ai-ml, CommandJob.
+        """
         site, experiment = self.site, sites.stable_guid("experiment", job.experiment)
         own = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         own["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])

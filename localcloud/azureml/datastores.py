@@ -79,11 +79,17 @@ class BlobStorage:
                 return []
 
     def put(self, container: str, blob: str, source: Path) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
         from azure.storage.blob import BlobServiceClient
 
-        self.ensure(container)
         with BlobServiceClient.from_connection_string(self.connection_string, retry_total=2) as service, source.open("rb") as file:
-            service.get_blob_client(container, blob).upload_blob(file, overwrite=True)
+            target = service.get_blob_client(container, blob)
+            try:
+                target.upload_blob(file, overwrite=True)
+            except ResourceNotFoundError:
+                self.ensure(container)
+                file.seek(0)
+                target.upload_blob(file, overwrite=True)
 
     def ensure(self, container: str) -> None:
         """Make the container if it is not there: in Azure the workspace's own container always is."""

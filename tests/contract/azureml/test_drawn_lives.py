@@ -76,6 +76,7 @@ BELOW = st.one_of(
     st.builds("onlineEndpoints/{}/{}".format, NAME, st.sampled_from(["listKeys", "regenerateKeys", "token", "deployments"])),
     st.builds("onlineEndpoints/{}/deployments/{}".format, NAME, NAME),
     st.builds("computes/{}".format, NAME),
+    st.builds("{}/{}/versions/{}".format, st.sampled_from(["codes", "environments"]), NAME, NAME),
     st.sampled_from(["jobs", "models", "onlineEndpoints", "computes", "datastores", "JOBS", "jobs/", "//jobs", "jobs/../models"]),
 )
 PATHS = st.one_of(
@@ -127,6 +128,13 @@ def a_job(name: str) -> dict[str, Any]:
     return put(f"jobs/{name}", {"properties": {"jobType": "Pipeline", "inputs": {}, "jobs": {"node": node}, "outputs": outputs}})
 
 
+def a_command(name: str, line: str) -> dict[str, Any]:
+    environment = "azureml://registries/azureml/environments/sklearn-1.5/versions/1"
+    output = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount"}
+    asked = {"jobType": "Command", "command": line, "environmentId": environment, "computeId": "gpu-cluster", "outputs": {"out": output}}
+    return put(f"jobs/{name}", {"properties": asked})
+
+
 def an_endpoint(name: str, mode: str) -> dict[str, Any]:
     return put(f"onlineEndpoints/{name}", {"location": "eastus2", "properties": {"authMode": mode}})
 
@@ -146,6 +154,7 @@ def a_model(job: str) -> dict[str, Any]:
 JOBS, ENDPOINTS = st.sampled_from(["ft-1", "ft-2"]), st.sampled_from(["bot-1", "bot-2"])
 RIGHT = st.one_of(
     st.builds(a_job, JOBS),
+    st.builds(a_command, JOBS, st.sampled_from(["touch ${{outputs.out}}/x", "exit 3", "cat ${{inputs.none}}"])),
     st.builds(an_endpoint, ENDPOINTS, st.sampled_from(["Key", "AADToken"])),
     st.builds(a_deployment, ENDPOINTS),
     st.builds(a_model, JOBS),

@@ -49,6 +49,22 @@ def test_run_history_of_a_job_that_runs_and_has_completed(world: Any, plain: Any
     holds("run_history.services", plain("GET", "history/v1.0", "runs/ft-a1/serviceinstances/0"))
 
 
+def test_run_history_of_a_command(world: Any, kit: Any, plain: Any, holds: Any) -> None:
+    world.ask("PUT", "jobs/prep-1", kit.command("echo a line"))
+    world.until(lambda: world.status("prep-1") == "Completed")
+
+    assert holds("run_history.command", plain("GET", "history/v1.0", "runs/prep-1"))["properties"]["_azureml.ClusterName"] == "gpu-cluster"
+    assert list(holds("run_history.details", plain("GET", "history/v1.0", "runs/prep-1/details"))["logFiles"]) == ["user_logs/std_log.txt"]
+    assert holds("run_history.children", plain("GET", "history/v1.0", "runs/prep-1/children"))["value"] == []
+
+
+def test_a_place_to_upload_a_code_to(world: Any, holds: Any) -> None:
+    asked = world.ask("POST", "codes/c/versions/1/startPendingUpload", {"pendingUploadType": "TemporaryBlobReference"})
+
+    place = holds("codes.pending_upload", asked)["blobReferenceForConsumption"]
+    assert place["credential"]["sasUri"].startswith(place["blobUri"] + "?")
+
+
 def test_run_history_of_a_job_that_failed(world: Any, plain: Any, holds: Any) -> None:
     world.submit(wish="fail")
     world.until(lambda: world.status("ft-a1") == "Failed")
