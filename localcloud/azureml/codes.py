@@ -92,18 +92,14 @@ class Codes:
         query = call.request.query
         queries.only(query, queries.PLAYED_OF_CODE_VERSIONS, call.request.path)
         found = [code for code in reversed(self.all.values()) if not code.properties["isArchived"]]
-        if query.get(
-            "hash"
-        ):  # then of any name: azure-ai-ml asks below a name that it has just drawn, and takes name and version of the first
+        if query.get("hash"):
+            # Then of any name: azure-ai-ml asks below a name that it has just drawn, and takes name and version of the first.
             wanted = {_HASH: query["hash"], _HASH_VERSION: query.get("hashVersion")}
-            found = [
-                code
-                for code in found
-                if all(held is None or code.properties["properties"].get(name) == held for name, held in wanted.items())
-            ]
+            wanted = {name: held for name, held in wanted.items() if held is not None}
+            found = [code for code in found if wanted.items() <= code.properties["properties"].items()]
         else:
             found = [code for code in found if code.name == call["name"]]
-        return paging.page(call, self.site, found, key=lambda code: code.version, shown=self._body)
+        return paging.page(call, self.site, found, key=lambda code: code.key, shown=self._body)
 
     def _get(self, call: Call) -> Response:
         code = self.all.get(f"{call['name']}:{call['version']}")
