@@ -82,8 +82,8 @@ class Codes:
 
     def _place(self, uri: str) -> tuple[str, str]:
         """Return container and folder; older clients write their blob suffix as a fragment behind the account (docs/emulator.md)."""
-        account = re.escape(self._datastores.account_address())
-        match = re.fullmatch(account + r"(?::443)?(?:#[^/]*)?/([^/?]+)/?([^?]*)", uri)
+        accounts = "|".join(map(re.escape, self._datastores.account_addresses()))
+        match = re.fullmatch(f"(?:{accounts})(?::443)?(?:#[^/]*)?/([^/?]+)/?([^?]*)", uri)
         if match is None:
             raise MissingInput(f"The code at {uri} is elsewhere; this workspace keeps code at {self._datastores.account_address()}.")
         return match[1], unquote(match[2]).rstrip("/")

@@ -228,6 +228,11 @@ class Datastores:
             return f"{self.site.base}{self._door.path}"
         return self.storage.endpoint.rstrip("/") or f"https://{self.storage.account}.blob.core.windows.net"
 
+    def account_addresses(self) -> list[str]:
+        """Return that address, and the one by which clients know the account that speak plain HTTP to it."""
+        plain = self.storage.endpoint.rstrip("/") if isinstance(self.storage, BlobStorage) else ""
+        return [self.account_address(), *([plain] if plain else [])]
+
     def _list(self, call: Call) -> Response:
         query = call.request.query
         queries.only(query, queries.PLAYED_OF_DATASTORES, call.request.path)

@@ -90,7 +90,7 @@ def test_an_output_without_a_place_goes_where_azure_puts_it_and_names_may_stand_
 
 
 def test_what_is_mounted_to_be_read_is_not_writable(world: Any, asked: Any) -> None:
-    given = {"mounted": DATA | {"mode": None}, "fetched": DATA}
+    given = {"mounted": {name: value for name, value in DATA.items() if name != "mode"}, "fetched": DATA}
     asked("ls -l ${{inputs.mounted}} ${{inputs.fetched}} > ${{outputs.out}}/x", inputs=given, outputs={"out": OUT})
 
     assert ended(world) == "Completed"

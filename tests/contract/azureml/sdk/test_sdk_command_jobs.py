@@ -86,7 +86,7 @@ def written(blobs: BlobServiceClient) -> Callable[[], dict[str, bytes]]:
     return read
 
 
-def prepare(code: Path, wish: str = "work", *, name: str = "prep-1", mode: str = "upload", **given: Any) -> Any:
+def prepare(code: Path, wish: str = "work", /, *, name: str = "prep-1", mode: str = "upload", **given: Any) -> Any:
     """Return a job that was not asked for yet: it writes the data in capitals."""
     from azure.ai.ml import Input, Output, command
     from azure.ai.ml.entities import Environment
@@ -154,6 +154,17 @@ def test_the_same_code_is_uploaded_once_and_a_changed_one_again(sdk: Any, code: 
     (code / "work.py").write_text("print('another')\n")
     assert first == second
     assert ids("prep-3") != [first]
+
+
+def test_code_that_lies_in_the_account_already_is_named_by_its_address(
+    sdk: Any, code: Path, written: Any, blobs: BlobServiceClient
+) -> None:
+    for file in (found for found in code.rglob("*.py") if found.is_file()):
+        blobs.get_blob_client("datasets", f"code/v1/{file.relative_to(code)}").upload_blob(file.read_bytes(), overwrite=True)
+    sdk.ml.jobs.create_or_update(prepare(code, code=f"{blobs.url.rstrip('/')}/datasets/code/v1"))
+
+    assert ended(sdk) == "Completed"
+    assert written()["below/out.txt"] == b"SOME WORDS"
 
 
 def test_a_serverless_machine_and_an_environment_of_the_registry_are_taken(sdk: Any, code: Path, written: Any) -> None:

@@ -137,6 +137,29 @@ def test_a_canceled_job_says_so_and_watching_it_returns_in_peace(sdk: Any) -> No
     assert sdk.ml.jobs.begin_cancel("ft-sdk-a1").result() is None
 
 
+def test_a_command_with_code_in_the_account_runs_and_is_watched(sdk: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of this machine is uploaded over HTTPS alone (test_sdk_command_jobs.py); an address is taken everywhere."""
+    from azure.ai.ml import Input, Output, command
+
+    blobs = sdk.world.storage.blobs
+    blobs["azureml-blobstore", "code/v1/work.py"] = b"import sys; print(open(sys.argv[1]).read().upper())"
+    blobs["datasets", "a.txt"] = b"some words"
+    job = command(
+        name="prep-1",
+        code="https://devstoreaccount1.blob.core.windows.net/azureml-blobstore/code/v1",
+        command="python work.py ${{inputs.data}} | tee ${{outputs.out}}/b.txt",
+        environment="azureml://registries/azureml/environments/sklearn-1.5/versions/1",
+        inputs={"data": Input(type="uri_file", path="azureml://datastores/tuneloop_datasets/paths/a.txt")},
+        outputs={"out": Output(type="uri_folder", path="azureml://datastores/tuneloop_prepared/paths/b")},
+        compute="gpu-cluster",
+    )
+    sdk.ml.jobs.create_or_update(job)
+    sdk.ml.jobs.stream("prep-1")
+
+    assert blobs["prepared", "b/b.txt"] == b"SOME WORDS\n"
+    assert "SOME WORDS" in capsys.readouterr().out
+
+
 def test_a_job_that_has_completed_cannot_be_downloaded_here_and_says_which_address_is_missing(sdk: Any) -> None:
     job = sdk.world.trained()
     with pytest.raises(HttpResponseError, match=r"does not know POST /history/v1.0/.*/rundata"):
