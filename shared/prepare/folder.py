@@ -104,14 +104,13 @@ class _Part:
     """A file that nobody looks for, locked for as long as its process lives."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        while True:
+        while True:  # ends at the first number that no killed process of our pid had and no sweep got hold of
             self.path = folder / f".{name}.{os.getpid()}-{next(_numbers)}.part"
             try:
                 self.file: BinaryIO = self.path.open("xb")
-            except FileExistsError:  # of a killed process that had our number
+            except FileExistsError:
                 continue
-            _lock(self.file)
-            if self.path.exists():  # else somebody's sweep came between the two lines above
+            if _locked(self.file) and self.path.exists():  # a sweep may come between opening and locking
                 return
             self.file.close()
 
@@ -133,22 +132,34 @@ def _sweep(folder: Path) -> None:
     """Remove the parts that killed processes left."""
     for path in folder.iterdir():
         if PART.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # alive, or gone already
-                with path.open("rb") as file:
-                    _lock(file)
-                path.unlink()
+            with contextlib.suppress(OSError):  # gone already
+                _remove_if_left(path)
 
 
 if sys.platform == "win32":
 
-    def _lock(file: BinaryIO) -> None:
-        """Nothing to do: an open file cannot be removed there."""
+    def _locked(file: BinaryIO) -> bool:
+        """An open file cannot be removed there."""
+        return not file.closed
+
+    def _remove_if_left(path: Path) -> None:
+        path.unlink()
 
 else:
     import fcntl
 
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _locked(file: BinaryIO) -> bool:
+        """Take the lock; False if somebody else has it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _remove_if_left(path: Path) -> None:
+        with path.open("rb") as file:
+            if _locked(file):
+                path.unlink()
 
 
 _Print = tuple[int, int, int]

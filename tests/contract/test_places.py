@@ -352,6 +352,28 @@ def test_what_another_one_is_writing_stays_when_the_folder_is_opened(tmp_path: P
 
 
 @pytest.mark.light
+def test_opening_a_folder_again_and_again_disturbs_nobody_who_writes_into_it(tmp_path: Path) -> None:
+    """Goal: a sweep that comes between the opening and the locking of a part costs nothing. Method: many of both at once."""
+    stop = threading.Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            FolderPlace(tmp_path)
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep)
+        try:
+            for number in range(300):
+                written(FolderPlace(tmp_path), "train.jsonl", str(number).encode())
+        finally:
+            stop.set()
+        sweeping.result(10)
+
+    assert (tmp_path / "train.jsonl").read_bytes() == b"299"
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.light
 def test_hidden_files_of_others_are_not_swept_away(tmp_path: Path) -> None:
     for name in (".film.part", "film.1-1.part", ".gitignore"):
         (tmp_path / name).touch()
