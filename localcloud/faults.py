@@ -71,7 +71,7 @@ KINDS: Mapping[str, Kind] = {
         where="job",
         match=("name",),
         parameters={"code": "UserError", "message": "The job failed."},
-        does="it ends Failed when its trainer ends",
+        does="it ends Failed when its trainer or command ends",
     ),
     "job_canceled": Kind(where="job", match=("name",), does="it ends Canceled as soon as it runs, as if somebody had asked for it"),
     "job_not_responding": Kind(where="job", match=("name",), does="it ends NotResponding as soon as it runs"),

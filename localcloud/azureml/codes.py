@@ -81,9 +81,9 @@ class Codes:
             raise MissingInput(f"The code {code.key} was not uploaded: container {container} has no blob below {folder}/.")
 
     def _place(self, uri: str) -> tuple[str, str]:
-        """Return container and folder; older clients write their blob suffix as a fragment behind the account (docs/emulator.md)."""
+        """Return container and folder in one of the addresses of the account."""
         accounts = "|".join(map(re.escape, self._datastores.account_addresses()))
-        match = re.fullmatch(f"(?:{accounts})(?::443)?(?:#[^/]*)?/([^/?]+)/?([^?]*)", uri)
+        match = re.fullmatch(f"(?:{accounts})(?::443)?/([^/?#]+)/?([^?#]*)", uri)
         if match is None:
             raise MissingInput(f"The code at {uri} is elsewhere; this workspace keeps code at {self._datastores.account_address()}.")
         return match[1], unquote(match[2]).rstrip("/")
