@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -87,10 +86,6 @@ class Datasets(Protocol):
 
     def wishes(self, folder: str) -> dict[str, object]:
         """Return the folder's `_recipe.json`, {} without one; raise Rejected when it is no JSON object."""
-        ...
-
-    def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
-        """Write the files under `folder` of the prepared container, the manifest last; publishing twice is publishing once."""
         ...
 
     def uri(self, folder: str, file: str) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobProperties, ContainerClient, ContentSettings
 
 from shared.cloud import prefetch
@@ -85,16 +84,6 @@ class BlobDatasets:
         if not isinstance(wishes, dict):
             raise Rejected(f'{path} must be a JSON object of parameter and value, for example {{"num_train_epochs": 2}}.')
         return wishes
-
-    def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
-        with translated("Publishing the prepared files"):
-            for name, path in files.items():
-                with path.open("rb") as file:
-                    self._prepared.upload_blob(f"{folder}/{name}", file, overwrite=True)
-            try:
-                self._prepared.upload_blob(f"{folder}/manifest.json", _json(manifest), overwrite=False, content_settings=JSON_CONTENT)
-            except ResourceExistsError:
-                return  # the same content was published before, by us or by another worker
 
     def uri(self, folder: str, file: str) -> str:
         return f"azureml://datastores/{self._datastore}/paths/{folder}/{file}"

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Final
 
-RULES_VERSION: Final = 1  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
+RULES_VERSION: Final = 2  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
 
+# Unicode's White_Space and the separators U+001C to U+001F, spelt out: Python's own tables follow its Unicode version.
+BLANKS: Final = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+)
+NUL: Final = "\0"
 ROLES: Final = ("system", "user", "assistant")  # exact case; tool calls need their own template support and are not taken yet
 DEPTH_MAX: Final = 8  # levels of [] and {}; a chat row needs 3 (row, list, message)
 LINES_NAMED_MAX: Final = 3  # in one sentence; the report names more
@@ -45,41 +50,58 @@ class Code(StrEnum):
     EMPTY_CONTENT = "empty_content"
     BAD_ALTERNATION = "bad_alternation"
     TEMPLATE_MARKERS = "template_markers"
+    NUL = "nul"
+    TRAILING_USER = "trailing_user"
     BEYOND_CONTEXT = "beyond_context"
+    NEAR_CONTEXT = "near_context"
     DUP_CONTENT = "dup_content"
     DUP_ID = "dup_id"
+    DUP_PROMPT = "dup_prompt"
+    PROMPT_LEAKS = "prompt_leaks"
     UNKNOWN_KEY = "unknown_key"
+    TOOLS = "tools"
+    BYTE_ORDER_MARK = "byte_order_mark"
+    CRLF = "crlf"
+    BLANK_LINE = "blank_line"
     # of the whole file
     EMPTY_FILE = "empty_file"
     WRONG_SUFFIX = "wrong_suffix"
     NOT_JSONL = "not_jsonl"
     TOO_LARGE = "too_large"
-    BAD_PARQUET = "bad_parquet"
-    MISSING_COLUMN = "missing_column"
     TOO_FEW_ROWS = "too_few_rows"
     TOO_FEW_PROMPTS = "too_few_prompts"
 
 
-class Consequence(Enum):
-    """What a fault of one row does to it, and to the file."""
+class Severity(StrEnum):
+    """What a kind of fault does."""
 
-    REFUSED = "refused"  # the row cannot be used; more such rows than allowed refuse the file
-    LEFT_OUT = "left_out"  # the row is dropped and reported; the file goes on
-    NOTED = "noted"  # the row is kept, the owner is told
-
-
-_LEFT_OUT: Final = frozenset({Code.BEYOND_CONTEXT, Code.DUP_CONTENT})
-_NOTED: Final = frozenset({Code.DUP_ID, Code.UNKNOWN_KEY})
+    FATAL = "fatal"  # the file is rejected
+    DROPPED = "dropped"  # the row is left out, and lies in quarantine.jsonl
+    REPAIRED = "repaired"  # the row is used after a change that the report names
+    NOTED = "noted"  # the row is used as it is
 
 
-def consequence(code: Code) -> Consequence:
+_SEVERITY: Final = {
+    **dict.fromkeys((Code.TRAILING_USER, Code.NUL, Code.BYTE_ORDER_MARK, Code.CRLF, Code.BLANK_LINE), Severity.REPAIRED),
+    **dict.fromkeys((Code.DUP_ID, Code.DUP_PROMPT, Code.UNKNOWN_KEY, Code.TOOLS, Code.NEAR_CONTEXT), Severity.NOTED),
+    **dict.fromkeys(
+        (Code.EMPTY_FILE, Code.WRONG_SUFFIX, Code.NOT_JSONL, Code.TOO_LARGE, Code.TOO_FEW_ROWS, Code.TOO_FEW_PROMPTS), Severity.FATAL
+    ),
+}
+_NO_ONES_FAULT: Final = frozenset({Code.BEYOND_CONTEXT, Code.DUP_CONTENT, Code.PROMPT_LEAKS})
+
+
+def severity(code: Code) -> Severity:
     """
-    Duplicates are left out rather than refused: the owner loses nothing, while one kept copy in the test file looks
-    like a perfect model. A repeated id with another text is two conversations: both stay.
+    Duplicates are dropped rather than kept: the owner loses nothing, while one kept copy in the test file looks like a
+    perfect model. A repeated id with another text is two conversations: both stay.
     """
-    if code in _NOTED:
-        return Consequence.NOTED
-    return Consequence.LEFT_OUT if code in _LEFT_OUT else Consequence.REFUSED
+    return _SEVERITY.get(code, Severity.DROPPED)
+
+
+def is_bad(code: Code) -> bool:
+    """Whether a row with this code counts towards the share of bad rows that rejects a file: it is dropped, and it is a mistake."""
+    return severity(code) is Severity.DROPPED and code not in _NO_ONES_FAULT
 
 
 # ------------------------------------------------------------------------------------------------------- the rules of a row
@@ -123,12 +145,14 @@ def fault_in_turns(roles: Sequence[str], contents: Sequence[str]) -> Code | None
         return Code.BAD_ALTERNATION
     if any(has_marker(content) for content in contents):
         return Code.TEMPLATE_MARKERS
+    if any(NUL in content for content in contents):
+        return Code.NUL
     return None
 
 
 def is_empty(content: str) -> bool:
     """Blank in the sense of Unicode: also U+00A0 and U+3000. Zero-width characters count as text."""
-    return not content or content.isspace()
+    return not content.strip(BLANKS)
 
 
 def take_turns(roles: Sequence[str]) -> bool:
@@ -141,11 +165,6 @@ def take_turns(roles: Sequence[str]) -> bool:
 
 def has_marker(content: str) -> bool:
     return MARKER_START in content and any(marker in content for marker in MARKERS)
-
-
-def characters_before_answer(roles: Sequence[str], contents: Sequence[str]) -> int:
-    """How much a model has to read before the first word that it learns from."""
-    return sum(len(content) for content in contents[: roles.index("assistant")])
 
 
 _FOLD: Final = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))  # A-Z to a-z
@@ -168,7 +187,7 @@ def normalised_prompt(first_user_message: str) -> bytes:
 class Complaint:
     """What an owner reads about one kind of fault."""
 
-    code: Code
+    code: StrEnum  # Code, or formats.FormatFault for a whole file
     what: str  # a clause: "lines 3 and 8 have an empty message"
     remedy: str  # an order: "write something or leave the row out"
     count: int = 1  # rows that have it; 1 for a fault of the whole file
@@ -184,7 +203,7 @@ class Limits:
     """The numbers that sentences name."""
 
     line_bytes_max: int  # bytes of one row as it stands in the file
-    context_characters_max: int  # characters before the first answer
+    context_tokens: int  # tokens that the model reads of a row
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,10 +267,23 @@ _WORDING: Final = {
         "contain a marker of a chat template, such as <|user|> or <|end|>",
         "remove it, because training would take it for the border of a turn",
     ),
+    Code.NUL: _says(
+        "holds the character NUL (\\u0000)", "hold the character NUL (\\u0000)", "it was taken out, because no text has it on purpose"
+    ),
+    Code.TRAILING_USER: _says(
+        "ends with a user message that nobody answers",
+        "end with a user message that nobody answers",
+        "that message was left out, because a model learns from answers",
+    ),
     Code.BEYOND_CONTEXT: _says(
         "has its first answer beyond what the model reads",
         "have their first answer beyond what the model reads",
-        lambda limits: f"it was left out; keep what stands before an answer below {limits.context_characters_max:,} characters",
+        lambda limits: f"the row was left out; keep what stands before an answer well below {limits.context_tokens:,} tokens",
+    ),
+    Code.NEAR_CONTEXT: _says(
+        "may have its first answer beyond what the model reads",
+        "may have their first answer beyond what the model reads",
+        lambda limits: f"keep what stands before an answer well below {limits.context_tokens:,} tokens; training may drop the row",
     ),
     Code.DUP_CONTENT: _says("repeats an earlier conversation", "repeat earlier conversations", "the copy was left out"),
     Code.DUP_ID: _says(
@@ -259,6 +291,24 @@ _WORDING: Final = {
         "have the prompt_id of another conversation",
         "both were kept, because their texts differ",
     ),
+    Code.DUP_PROMPT: _says(
+        "begins with the user message of an earlier row",
+        "begin with the user messages of earlier rows",
+        "both were kept, on the same side of the split",
+    ),
+    Code.PROMPT_LEAKS: _says(
+        "begins with a user message that is held out in another file of the set",
+        "begin with user messages that are held out in another file of the set",
+        "the row was left out, because a model must not be tested on what it was trained on",
+    ),
+    Code.TOOLS: _says(
+        "has tools beside its messages",
+        "have tools beside their messages",
+        "they were left out, because tool calls are not supported",
+    ),
+    Code.BYTE_ORDER_MARK: _says("begins with a byte order mark", "begin with a byte order mark", "it was taken out"),
+    Code.CRLF: _says("ends with a carriage return", "end with carriage returns", "they were taken out"),
+    Code.BLANK_LINE: _says("is blank", "are blank", "blank lines were left out"),
     Code.UNKNOWN_KEY: _says(
         "has keys beside messages, prompt and prompt_id, or beside role and content",
         "have keys beside messages, prompt and prompt_id, or beside role and content",
@@ -294,8 +344,8 @@ def about_empty_file() -> Complaint:
 
 def about_suffix(suffix: str) -> Complaint:
     seen = f"ends in {suffix[:16]!a}" if suffix else "has no ending"
-    unpack = suffix.lower() in {".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"}
-    remedy = "unpack it and upload the .jsonl or .parquet file" if unpack else "upload a .jsonl or a .parquet file"
+    unpack = suffix.lower() in {".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"}
+    remedy = "unpack it and upload the file inside" if unpack else "upload .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet or .arrow"
     return Complaint(code=Code.WRONG_SUFFIX, what=f"the file's name {seen}", remedy=remedy)
 
 
@@ -309,24 +359,20 @@ def about_size(*, what: str, seen: int, limit: int) -> Complaint:
     )
 
 
-def about_parquet(what: str) -> Complaint:
-    return Complaint(code=Code.BAD_PARQUET, what=what, remedy="write the table again, or upload the rows as .jsonl")
-
-
-def about_missing_column() -> Complaint:
-    return Complaint(
-        code=Code.MISSING_COLUMN,
-        what="the table has no column named messages",
-        remedy="name the column with the list of {role, content} exactly so",
-    )
-
-
 def about_too_few_rows(*, usable: int, needed: tuple[int, int, int]) -> Complaint:
     train, validation, test = needed
     return Complaint(
         code=Code.TOO_FEW_ROWS,
         what=f"the file has {usable:,} usable {'row' if usable == 1 else 'rows'}, fewer than the {sum(needed):,} needed",
         remedy=f"add conversations ({train:,} to train on, {validation:,} to validate and {test:,} to test)",
+    )
+
+
+def about_short_side(side: str, usable: int, needed: int) -> Complaint:
+    return Complaint(
+        code=Code.TOO_FEW_ROWS,
+        what=f"the {side} file has {usable:,} usable {'row' if usable == 1 else 'rows'}, fewer than the {needed:,} needed",
+        remedy=f"add conversations to it, or leave the {side} file out so that its rows are cut from the training file",
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+from shared.domain.conversation import Complaint
 
 COLUMNS_NAMED_MAX: Final = 8  # a guess: enough to recognise one's own table
 LOOKS_LIKE_A_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,23}")  # of a table without a header the first row must not be quoted
@@ -53,21 +54,6 @@ class FormatFault(StrEnum):
     UNPACK_LIMIT = "unpack_limit"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FormatComplaint:
-    """What an owner reads about it; the shape of `conversation.Complaint`."""
-
-    code: FormatFault
-    what: str  # a clause: "the gzip archive ends in the middle"
-    remedy: str  # an order: "send it again"
-    count: int = 1
-    first_lines: tuple[int, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.what[:1].upper()}{self.what[1:]}; {self.remedy}."
-
-
 def chosen_columns(names: Collection[str]) -> Columns | None:
     """None: the table holds no conversations in a form that we know."""
     for columns in COLUMNS:
@@ -79,82 +65,80 @@ def chosen_columns(names: Collection[str]) -> Columns | None:
 # ------------------------------------------------------------------------------------------------------- the sentences
 
 
-def about_gzip(what: str) -> FormatComplaint:
-    return FormatComplaint(code=FormatFault.BAD_GZIP, what=what, remedy="pack the file again, or upload it unpacked")
+def about_gzip(what: str) -> Complaint:
+    return Complaint(code=FormatFault.BAD_GZIP, what=what, remedy="pack the file again, or upload it unpacked")
 
 
-def about_nested_archive(inside: str) -> FormatComplaint:
-    return FormatComplaint(
+def about_nested_archive(inside: str) -> Complaint:
+    return Complaint(
         code=FormatFault.NESTED_ARCHIVE,
         what=f"inside the gzip archive lies {inside}",
         remedy="pack the plain .jsonl, .json or .csv file once, or upload it unpacked",
     )
 
 
-def about_tight_packing(ratio_max: int) -> FormatComplaint:
-    return FormatComplaint(
+def about_tight_packing(ratio_max: int) -> Complaint:
+    return Complaint(
         code=FormatFault.PACKED_TOO_TIGHT,
         what=f"the file unpacks to more than {ratio_max:,} times its size, which chats never do",
         remedy="leave out the rows that repeat, or upload it unpacked as .jsonl",
     )
 
 
-def about_too_large(*, what: str, seen: int, limit: int) -> FormatComplaint:
-    return FormatComplaint(
+def about_too_large(*, what: str, seen: int, limit: int) -> Complaint:
+    return Complaint(
         code=FormatFault.TOO_LARGE, what=f"the file has {seen:,} {what}, more than the {limit:,} allowed", remedy="split it into several"
     )
 
 
-def about_array(what: str, *, line: int, item: int) -> FormatComplaint:
+def about_array(what: str, *, line: int, item: int) -> Complaint:
     """`line` and `item` are 1-based: where the trouble shows, or where the item begins that does not end."""
-    return FormatComplaint(
+    return Complaint(
         code=FormatFault.BAD_ARRAY,
         what=f"the JSON array breaks at item {item:,} (line {line:,}): {what}",
         remedy="repair it there, or write one object a line as .jsonl",
     )
 
 
-def about_csv(what: str, *, line: int) -> FormatComplaint:
+def about_csv(what: str, *, line: int) -> Complaint:
     """`line` is 1-based: where the record begins."""
-    return FormatComplaint(
+    return Complaint(
         code=FormatFault.BAD_CSV,
         what=f"the table breaks in the record that begins on line {line:,}: {what}",
         remedy='write a cell with a comma, a quote or a line break as "…", and a quote in it as two',
     )
 
 
-def about_no_table(looks_like: str, remedy: str) -> FormatComplaint:
-    return FormatComplaint(code=FormatFault.NOT_A_TABLE, what=f"the file looks like {looks_like}, not like a table", remedy=remedy)
+def about_no_table(looks_like: str, remedy: str) -> Complaint:
+    return Complaint(code=FormatFault.NOT_A_TABLE, what=f"the file looks like {looks_like}, not like a table", remedy=remedy)
 
 
-def about_missing_column(seen: Sequence[str]) -> FormatComplaint:
-    return FormatComplaint(
+def about_missing_column(seen: Sequence[str]) -> Complaint:
+    return Complaint(
         code=FormatFault.MISSING_COLUMN,
         what=f"the table has {_named(seen)} and none that hold conversations",
         remedy=f"name them {', or '.join(' and '.join(columns.needed) for columns in COLUMNS)} exactly so",
     )
 
 
-def about_column_type(column: str, kind: str) -> FormatComplaint:
-    return FormatComplaint(
+def about_column_type(column: str, kind: str) -> Complaint:
+    return Complaint(
         code=FormatFault.NOT_A_TABLE,
         what=f"the column {column} holds {kind[:40]!a} where text belongs",
         remedy="write it as text, or messages as a list of {role, content}",
     )
 
 
-def about_parquet(what: str) -> FormatComplaint:
-    return FormatComplaint(code=FormatFault.BAD_PARQUET, what=what, remedy="write the table again, or upload the rows as .jsonl")
+def about_parquet(what: str) -> Complaint:
+    return Complaint(code=FormatFault.BAD_PARQUET, what=what, remedy="write the table again, or upload the rows as .jsonl")
 
 
-def about_arrow(what: str) -> FormatComplaint:
-    return FormatComplaint(
-        code=FormatFault.BAD_ARROW, what=what, remedy="write it with Dataset.save_to_disk again, or upload the rows as .jsonl"
-    )
+def about_arrow(what: str) -> Complaint:
+    return Complaint(code=FormatFault.BAD_ARROW, what=what, remedy="write it with Dataset.save_to_disk again, or upload the rows as .jsonl")
 
 
-def about_unpack_limit(what: str) -> FormatComplaint:
-    return FormatComplaint(code=FormatFault.UNPACK_LIMIT, what=what, remedy="split it into several files, or upload the rows as .jsonl")
+def about_unpack_limit(what: str) -> Complaint:
+    return Complaint(code=FormatFault.UNPACK_LIMIT, what=what, remedy="split it into several files, or upload the rows as .jsonl")
 
 
 def _named(columns: Sequence[str]) -> str:

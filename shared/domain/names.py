@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SLUG_LENGTH_MAX = 20  # characters: 20 + '-' + 8 hex = 29 of the 32 that an endpoint name may have
 ENDPOINT_HASH_LENGTH = 8  # hex digits
 DEPLOYMENT_HASH_LENGTH = 8  # hex digits; 'd' + 9 digits + '-' + 8 = 19 of 32 characters
+OPTIONS_HASH_LENGTH = 8  # hex digits
 JOB_NAME = re.compile(r"ft-(?P<training>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
 
 OWNER_TAG = "tuneloop-owner"
@@ -69,13 +70,14 @@ def model(base_model: str, service: str) -> str:
     return f"{base_model}-{slug(service)}"
 
 
-def prepared_folder(owner: str, service: str, dataset_sha256: str) -> str:
-    return f"{endpoint(owner, service)}/{dataset_sha256[:16]}"
+def prepared_folder(owner: str, service: str, tuning: str, options_sha256: str) -> str:
+    """Return where the files and the report of an upload lie: they follow from its bytes and from the options that it is prepared with."""
+    return f"{endpoint(owner, service)}/uploads/{tuning}-{options_sha256[:OPTIONS_HASH_LENGTH]}"
 
 
-def report_path(owner: str, service: str, tuning: str) -> str:
-    """Return where the report of a rejected upload lies: beside the service's prepared data."""
-    return f"{endpoint(owner, service)}/rejected/{tuning}/report.json"
+def manifests(owner: str, service: str) -> str:
+    """Return where the manifests of a service lie, each at the address of its content."""
+    return f"{endpoint(owner, service)}/datasets"
 
 
 def smoke_path(owner: str, service: str, deployment_name: str) -> str:

@@ -1,27 +1,35 @@
 """
 Bytes of an upload become three files that Azure ML's pipeline cannot choke on, or a sentence that says what to fix.
 
-Nothing here knows Azure. `pyarrow` and `datasets` load only when a parquet table is read.
+Nothing here knows Azure. What a format can make explode is read in a child process that may die of it.
 """
 
 from __future__ import annotations
 
-from shared.prepare.options import Options, ParquetLimits, RowsMin
-from shared.prepare.preparation import prepare
-from shared.prepare.result import Prepared, PreparedFile, Progress, Refused, manifest
-from shared.prepare.source import Source, StreamEndedEarly, source_of_file
+from shared.domain.conversation import RULES_VERSION
+from shared.prepare.formats import UnpackLimits
+from shared.prepare.options import Options, Repairs, RowsMin, options_of
+from shared.prepare.preparation import REPORT, SAMPLES, prepare
+from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
+from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
 
 __all__ = [
     "prepare",
     "Source",
+    "Side",
+    "SIDES",
     "source_of_file",
     "Options",
+    "options_of",
     "RowsMin",
-    "ParquetLimits",
+    "Repairs",
+    "UnpackLimits",
     "Progress",
     "Prepared",
     "PreparedFile",
     "Refused",
-    "manifest",
     "StreamEndedEarly",
+    "REPORT",
+    "SAMPLES",
+    "RULES_VERSION",
 ]

@@ -1,5 +1,5 @@
 """
-Checks a data set on this machine before anything is uploaded: python -m shared.prepare chats.jsonl --out prepared
+Checks and splits a dataset on this machine, by the rules and the code of the app: python -m shared.prepare chats.jsonl --out prepared
 
 Exit codes: 0 accepted, 3 rejected, 2 wrong call.
 """
@@ -9,62 +9,131 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from shared import prepare
+from shared import errors, prepare
+from shared.place import MANIFEST
+from shared.prepare.folder import FolderPlace
 
 ACCEPTED: Final = 0
+FAILED: Final = 1
 WRONG_CALL: Final = 2
 REJECTED: Final = 3
+PROGRESS_EVERY_S: Final = 0.1
+BAR_WIDTH: Final = 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m shared.prepare", description="Check a chat data set and split it.")
-    parser.add_argument("file", type=Path, help="a .jsonl or .parquet file of chats")
-    parser.add_argument("--out", type=Path, required=True, help="folder for train, validation and test files and the report")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--salt", default="", help="another text holds out other prompts")
+    parser = argparse.ArgumentParser(
+        prog="python -m shared.prepare",
+        description="Check a chat dataset and split it into training, validation and test files. Exit code 0: accepted, 3: rejected.",
+    )
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="files of one dataset: .jsonl, .json, .csv, .tsv (each also .gz), .parquet, .arrow",
+    )
+    parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="for the three files, report.html and the manifest")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
+    parser.add_argument("--settings", metavar="FILE", type=Path, help="a JSON object of options; docs/preparing.md names them")
     asked = parser.parse_args(arguments)
-    if not asked.file.is_file():
-        parser.error(f"{asked.file} is no file")
+    for file in asked.files:
+        if not file.is_file():
+            parser.error(f"{file} is no file")
+    try:
+        options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
+    except (OSError, ValueError) as wrong:
+        parser.error(f"{asked.settings}: {wrong}")
+    return _run(asked.files, asked.out, options, as_json=asked.json)
 
-    options = prepare.Options(salt=asked.salt)
-    show = _show if sys.stderr.isatty() else _hide
-    outcome = prepare.prepare(prepare.source_of_file(asked.file), workdir=asked.out, options=options, progress=show)
-    _write(asked.out, outcome, options)
-    sys.stdout.write(f"{_as_json(outcome.report)}\n" if asked.json else _summary(outcome, asked.out))
+
+def _run(files: Sequence[Path], out: Path, options: prepare.Options, *, as_json: bool) -> int:
+    started = time.monotonic()
+    show = _bar(started) if sys.stderr.isatty() else _hide
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MANIFEST).unlink(missing_ok=True)  # of an earlier preparation: until the end, nothing here is published
+        with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
+            outcome = prepare.prepare(
+                [prepare.source_of_file(file) for file in files], FolderPlace(out), options=options, workdir=Path(workdir), progress=show
+            )
+    except (OSError, errors.Stop) as failed:
+        sys.stderr.write(f"{failed}\n")
+        return FAILED
+    if isinstance(outcome, prepare.Refused):
+        for name in (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES):
+            (out / name).unlink(missing_ok=True)  # of an earlier preparation
+    seconds = time.monotonic() - started
+    sys.stdout.write(json.dumps(_facts(outcome, seconds), ensure_ascii=False) + "\n" if as_json else _summary(outcome, out, seconds))
     return ACCEPTED if isinstance(outcome, prepare.Prepared) else REJECTED
 
 
-def _write(folder: Path, outcome: prepare.Prepared | prepare.Refused, options: prepare.Options) -> None:
-    (folder / "report.json").write_text(_as_json(outcome.report) + "\n", encoding="utf-8")
-    manifest = folder / "manifest.json"
-    if isinstance(outcome, prepare.Prepared):
-        manifest.write_text(_as_json(prepare.manifest(outcome, options)) + "\n", encoding="utf-8")
-    else:
-        manifest.unlink(missing_ok=True)  # of an earlier, accepted file
+def _facts(outcome: prepare.Prepared | prepare.Refused, seconds: float) -> dict[str, Any]:
+    report = outcome.report
+    return {
+        "verdict": report["verdict"],
+        "sentence": report["sentence"],
+        "rows": report["rows"],
+        "accepted": report["accepted"],
+        "bad": report["bad"],
+        "codes": {
+            code: {"severity": found["severity"], "count": found["count"], "first_lines": found["first_lines"], "first": _places(found)}
+            for code, found in report["codes"].items()
+        },
+        "splits": report["splits"],
+        "content_sha256": outcome.content_sha256 if isinstance(outcome, prepare.Prepared) else None,
+        "seconds": round(seconds, 3),
+        "peak_mb": _peak_mb(),
+    }
 
 
-def _as_json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def _places(found: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"file": place["file"], "line": place["line"]} for place in found["first"]]
 
 
-def _summary(outcome: prepare.Prepared | prepare.Refused, folder: Path) -> str:
-    faults = outcome.report["faults"]
-    if isinstance(outcome, prepare.Refused):
-        others = [fault["sentence"] for code, fault in faults.items() if code != outcome.code]
-        return "\n".join([f"Rejected. {outcome.sentence}", *others, ""])
-    counts = ", ".join(f"{file.rows:,} {side}" for side, file in outcome.files.items())
-    first = f"Accepted {outcome.report['accepted']:,} of {outcome.report['rows']:,} rows: {counts}, in {folder}."
-    return "\n".join([first, *(fault["sentence"] for fault in faults.values()), ""])
+def _peak_mb() -> float | None:
+    """The most memory that this process or a child of it held at once, MB of 10^6 bytes; None where it cannot be told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss (getrusage(2))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(peak * unit / 1e6, 1)
 
 
-def _show(progress: prepare.Progress) -> None:
-    done = progress.bytes_read >= progress.bytes_total
-    sys.stderr.write(f"\r{progress.bytes_read / progress.bytes_total:4.0%}  {progress.rows:,} rows" + ("\n" if done else ""))
-    sys.stderr.flush()
+def _summary(outcome: prepare.Prepared | prepare.Refused, folder: Path, seconds: float) -> str:
+    report = outcome.report
+    first = f"{'Accepted' if report['verdict'] == 'accepted' else 'Rejected'}. {report['sentence']}"
+    others = [
+        f"  {found['severity']:8}  {found['sentence']}" for found in report["codes"].values() if found["sentence"] != report["sentence"]
+    ]
+    return "\n".join([first, *others, f"{report['rows']:,} rows in {seconds:.1f} s. Read {folder / 'report.html'}.", ""])
+
+
+def _bar(started: float) -> Callable[[prepare.Progress], None]:
+    told = 0.0
+
+    def show(progress: prepare.Progress) -> None:
+        nonlocal told
+        now = time.monotonic()
+        done = progress.bytes_read >= progress.bytes_total
+        if now - told < PROGRESS_EVERY_S and not done:
+            return
+        told = now
+        share = progress.bytes_read / max(progress.bytes_total, 1)
+        bar = "#" * int(share * BAR_WIDTH)
+        speed = progress.bytes_read / 1e6 / max(now - started, 1e-3)
+        sys.stderr.write(f"\r[{bar:.<{BAR_WIDTH}}] {share:4.0%}  {progress.rows:,} rows  {speed:,.0f} MB/s " + ("\n" if done else ""))
+        sys.stderr.flush()
+
+    return show
 
 
 def _hide(_progress: prepare.Progress) -> None:

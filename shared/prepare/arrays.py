@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from shared.domain import formats as faults
-from shared.prepare.formats import Unreadable, without_byte_order_mark
+from shared.prepare.formats import Unreadable
+from shared.prepare.lines import without_byte_order_mark
 
 BLANKS: Final = b" \t\r\n"
 BACKSLASH: Final = ord("\\")

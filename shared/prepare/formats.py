@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import codecs
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
-from shared.domain.formats import FormatComplaint, about_tight_packing, about_too_large
+from shared.domain.conversation import Complaint
+from shared.domain.formats import about_tight_packing, about_too_large
 from shared.domain.structs import learn
 
 HEAD_BYTES: Final = 1 << 16  # what is looked at to tell an array from lines: more blanks than that stand before no array
@@ -81,7 +82,7 @@ learn(Format, UnpackLimits)
 class Unreadable(Exception):
     """The file cannot be used as a whole; carries what its owner should read."""
 
-    def __init__(self, complaint: FormatComplaint) -> None:
+    def __init__(self, complaint: Complaint) -> None:
         super().__init__(complaint.sentence)
         self.complaint = complaint
 
@@ -149,14 +150,3 @@ def _peeked(head: bytes) -> bytes:
         return zlib.decompressobj(wbits=GZIP_WITH_HEADER).decompress(head, HEAD_BYTES)
     except zlib.error:
         return b""
-
-
-def without_byte_order_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = iter(chunks)
-    head = b""
-    for chunk in rest:
-        head += chunk
-        if len(head) >= len(codecs.BOM_UTF8):
-            break
-    yield head.removeprefix(codecs.BOM_UTF8)
-    yield from rest

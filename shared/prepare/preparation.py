@@ -1,211 +1,362 @@
 """
-One pass from bytes to files: lines, rows, what is new among them, one waiting file, three files, one report.
+One pass from bytes to files: lines, rows, what is new among them, where each belongs, three files, one report, the manifest last.
 
-Memory does not grow with the file but for 64-bit keys: about 190 bytes a row in sets and 12 in arrays.
-The same bytes with the same options give the same files on every machine and on every version of Python.
+Memory does not grow with the upload but for hashes: about 70 bytes a row. The same bytes with the same options give the same files on
+every machine and on every version of Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import codecs
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import xxhash
 
 from shared.domain import conversation
 from shared.domain.conversation import RULES_VERSION, Code, Complaint
-from shared.prepare import files, lines, looks, parquet, result, rows, split
+from shared.place import Place
+from shared.prepare import lines, looks, outputs, readers, result, rows, split, tokens
+from shared.prepare.keys import KeySet
 from shared.prepare.options import Options
-from shared.prepare.parquet import Unreadable
-from shared.prepare.report import Faults
-from shared.prepare.result import Prepared, Progress, Refused
-from shared.prepare.source import Source, StreamEndedEarly
+from shared.prepare.outputs import NoCut, Quarantine, Sides
+from shared.prepare.readers import Reading, Unreadable
+from shared.prepare.report import Faults, Measures, cost_basis, token_facts
+from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
+from shared.prepare.source import SIDES, Side, Source
 
-NumberedRows = Iterator[tuple[int, rows.Row | Code]]
-SUFFIXES: Final = {".jsonl": "line", ".parquet": "row"}  # of the name, in any case → what its parts are called
-TABLE: Final = "table.part"
+REPORT: Final = "report.json"
+PAGE: Final = "report.html"
+SAMPLES: Final = "samples.json"
+JSON: Final = "application/json"
+HTML: Final = "text/html; charset=utf-8"
+REPORT_SCHEMA: Final = 1
 
 
 def _silent(_progress: Progress) -> None:
     pass
 
 
-def prepare(source: Source, *, workdir: Path, options: Options, progress: Callable[[Progress], None] = _silent) -> Prepared | Refused:
+def prepare(
+    sources: Sequence[Source], place: Place, *, options: Options, workdir: Path, progress: Callable[[Progress], None] = _silent
+) -> Prepared | Refused:
     """
-    Writes train.jsonl, validation.jsonl and test.jsonl into `workdir`, or none of them. Raises StreamEndedEarly when the
-    stream was not what it was announced to be, and passes on what the stream itself raises: then nothing is known yet.
+    Judge every row of the sources and publish what training can use, or nothing of it; the report is written either way. `workdir` is
+    needed for tables alone. Raise StreamEndedEarly when a stream was not what it was announced to be, and pass on what a stream or the
+    place itself raises: then nothing is known yet, and nothing is published.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    for side in split.SIDES:
-        (workdir / f"{side}.jsonl").unlink(missing_ok=True)
-    return _Preparation(source, workdir, options, progress).outcome()
+    return _Preparation(sources, place, options, workdir, progress).outcome()
+
+
+class _Rejected(Exception):
+    """The rows are known and are not good enough. `complaint`: about the whole file; None: the faults of its rows say it."""
+
+    def __init__(self, complaint: Complaint | None) -> None:
+        super().__init__()
+        self.complaint = complaint
 
 
 class _Preparation:
-    def __init__(self, source: Source, workdir: Path, options: Options, progress: Callable[[Progress], None]) -> None:
-        self._source = source
-        self._workdir = workdir
+    def __init__(
+        self, sources: Sequence[Source], place: Place, options: Options, workdir: Path, progress: Callable[[Progress], None]
+    ) -> None:
+        self._sources = sources
+        self._place = place
         self._options = options
+        self._workdir = workdir
         self._progress = progress
-        self._format = source.suffix.lower()
-        self._faults = Faults(unit=SUFFIXES.get(self._format, "line"), options=options)
-        self._conversations: set[int] = set()  # hashes of canonical lines
-        self._ids: set[int] = set()  # hashes of prompt ids
-        self._rows = 0  # seen, blank lines not counted
-        self._head = b""
+        self._passes = 1
 
     def outcome(self) -> Prepared | Refused:
+        judged = self._pass(None)
         try:
-            self._refuse_by_name_and_size()
-            with files.Waiting(self._workdir) as waiting:
-                for number, row in self._numbered_rows(waiting):
-                    self._rows += 1
-                    self._judge(number, row, waiting)
-                return self._finished(waiting)
-        except Unreadable as unreadable:
-            return self._refused(unreadable.complaint)
+            judged.read()
+            if better := judged.better_cut():
+                judged.abandon()
+                self._passes = 2
+                judged = self._pass(better)
+                judged.read()
+            return self._published(judged)
+        except (Unreadable, _Rejected) as rejected:
+            return self._refused(judged, rejected.complaint)
+        finally:
+            judged.abandon()
 
-    def _refuse_by_name_and_size(self) -> None:
-        if self._format not in SUFFIXES:
-            raise Unreadable(conversation.about_suffix(self._source.suffix))
-        if self._source.size == 0:
-            raise Unreadable(conversation.about_empty_file())
-        if self._source.size > self._options.source_bytes_max:
-            raise Unreadable(conversation.about_size(what="bytes", seen=self._source.size, limit=self._options.source_bytes_max))
+    def _pass(self, side_of: split.SideOf | None) -> _Pass:
+        return _Pass(self._sources, self._place, self._options, workdir=self._workdir, tell=self._tell, side_of=side_of)
+
+    def _tell(self, bytes_read: int, rows_taken: int) -> None:
+        total = sum(source.size for source in self._sources)
+        self._progress(Progress(bytes_read=(self._passes - 1) * total + bytes_read, bytes_total=self._passes * total, rows=rows_taken))
+
+    def _published(self, judged: _Pass) -> Prepared:
+        files, samples = judged.sides.finished()
+        content = outputs.content_sha256(files)
+        manifest = result.manifest(
+            files=files, content_sha256=content, sources=self._sources, options=self._options, method=judged.sides.method, tokenizer=""
+        )
+        report = judged.report("accepted", _accepted(files, judged.faults), files)
+        there = self._place.published(content)
+        if there is None:
+            judged.sides.commit()
+        self._put_report(judged, report)
+        self._place.put(SAMPLES, _json({"samples": samples}), JSON)
+        return Prepared(files=files, content_sha256=content, manifest=there or self._place.publish(content, manifest), report=report)
+
+    def _refused(self, judged: _Pass, complaint: Complaint | None) -> Refused:
+        if complaint:
+            judged.faults.add_whole_file(complaint)
+        sentence = judged.faults.sentence()
+        report = judged.report("rejected", sentence, {})
+        self._put_report(judged, report)
+        return Refused(sentence=sentence, code=str(judged.faults.main().code), report=report)
+
+    def _put_report(self, judged: _Pass, report: dict[str, Any]) -> None:
+        from shared.prepare import page
+
+        judged.quarantine.output.finished()
+        judged.quarantine.output.commit()
+        self._place.put(REPORT, _json(report), JSON)
+        self._place.put(PAGE, page.html(report), HTML)
+
+
+class _Pass:
+    """One reading of all sources."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        place: Place,
+        options: Options,
+        *,
+        workdir: Path,
+        tell: Callable[[int, int], None],
+        side_of: split.SideOf | None,
+    ) -> None:
+        self._sources = sources
+        self._options = options
+        self._workdir = workdir
+        self._tell = tell
+        self._given: frozenset[Side] = frozenset(source.side for source in sources if source.side is not None and source.side != "train")
+        self.sides = Sides(place, options, given=self._given, side_of=side_of)
+        self.quarantine = Quarantine(place, options)
+        self.faults = Faults(options)
+        self._measures = Measures()
+        self._rows = 0  # seen, blank lines not counted
+        self._bytes_read = 0
+        self._contents = KeySet()
+        self._ids = KeySet()
+        self._prompts = KeySet()
+        self._held_out: dict[Side, KeySet] = {side: KeySet() for side in self._given}
+        self._files = [_about(source) for source in sources]
+        self._head = b""
+
+    def abandon(self) -> None:
+        """Forget what is not committed."""
+        self.sides.abandon()
+        self.quarantine.output.abandon()
 
     # ---------------------------------------------------------------------------------------------------- reading
 
-    def _numbered_rows(self, waiting: files.Waiting) -> NumberedRows:
-        chunks = self._counted(waiting)
-        return self._rows_of_table(chunks) if self._format == ".parquet" else self._rows_of_lines(chunks)
+    def read(self) -> None:
+        """Raise Unreadable, or _Rejected when too many rows are bad."""
+        total = sum(source.size for source in self._sources)
+        if total > self._options.source_bytes_max:
+            raise Unreadable(conversation.about_size(what="bytes", seen=total, limit=self._options.source_bytes_max))
+        held_out_first = sorted(range(len(self._sources)), key=lambda at: -SIDES.index(self._sources[at].side or "train"))
+        for at in held_out_first:
+            self._read(self._sources[at], self._files[at])
+        if not self._rows:
+            raise Unreadable(conversation.about_empty_file())
+        if self.faults.bad > self._options.bad_rows_max_share * self._rows:
+            raise _Rejected(self._another_format())
 
-    def _counted(self, waiting: files.Waiting) -> Iterator[bytes]:
-        """The stream's chunks, held to the announced size: a cut-off stream must not pass as a shorter data set."""
-        read = 0
-        for chunk in self._source.chunks:
-            read += len(chunk)
-            if read > self._source.size:
-                break
+    def _read(self, source: Source, about: dict[str, Any]) -> None:
+        reading = readers.reading(source, self._options, workdir=self._workdir, read=self._tell_read)
+        about["format"] = reading.format.name
+        self.faults.unit = reading.format.unit
+        self._head = b""
+        self._judge(source, reading, about)
+
+    def _tell_read(self, count: int) -> None:
+        self._bytes_read += count
+        self._tell(self._bytes_read, len(self.sides))
+
+    def _peeked(self, chunks: Iterator[bytes], file: str) -> Iterator[bytes]:
+        """The same chunks; their head is looked at and kept."""
+        for chunk in chunks:
+            if len(self._head) < looks.HEAD_BYTES:
+                self._head = (self._head + chunk)[: looks.HEAD_BYTES]
+                if seen := looks.binary(self._head):
+                    raise Unreadable(conversation.about_looks(looks_like=seen.like, remedy=seen.remedy))
             yield chunk
-            self._progress(Progress(bytes_read=read, bytes_total=self._source.size, rows=len(waiting)))
-        if read != self._source.size:
-            raise StreamEndedEarly(f"The stream gave {read:,} bytes, {self._source.size:,} were announced; read it again.")
-
-    def _rows_of_lines(self, chunks: Iterator[bytes]) -> NumberedRows:
-        self._head, chunks = _peeked(chunks, looks.HEAD_BYTES)
-        if seen := looks.binary(self._head):
-            raise Unreadable(conversation.about_looks(looks_like=seen.like, remedy=seen.remedy))
-        for number, line in lines.numbered_lines(chunks, bytes_max=self._options.line_bytes_max):
-            if line is None:
-                yield number, Code.TOO_LONG
-            elif line and not line.isspace():
-                yield number, rows.read_line(line)
-
-    def _rows_of_table(self, chunks: Iterator[bytes]) -> NumberedRows:
-        """A table's index stands at its end, so it has to be on disk before it can be read."""
-        path = self._workdir / TABLE
-        try:
-            with path.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-            yield from parquet.numbered_rows(path, self._options)
-        finally:
-            path.unlink(missing_ok=True)
+        if self._head.startswith(codecs.BOM_UTF8):
+            self.faults.add(Code.BYTE_ORDER_MARK, file, 1, None)
 
     # ---------------------------------------------------------------------------------------------------- judging
 
-    def _judge(self, number: int, row: rows.Row | Code, waiting: files.Waiting) -> None:
-        if isinstance(row, Code):
-            self._faults.add(row, number)
-            return
-        if self._answers_too_late(row):
-            self._faults.add(Code.BEYOND_CONTEXT, number)
-            return
-        written = rows.encoded(row)
-        content = xxhash.xxh3_64_intdigest(written)
-        if content in self._conversations:
-            self._faults.add(Code.DUP_CONTENT, number)
-            return
-        self._conversations.add(content)
-        self._note(number, row)
-        waiting.add(written, split.prompt_key(row.first_user_message, self._options.salt))
+    def _judge(self, source: Source, reading: Reading, about: dict[str, Any]) -> None:
+        """The hot loop: what is done here, is done for each of millions of rows. A plain one is held against it in tests/prepare."""
+        options, file, faults, drop = self._options, source.name, self.faults, self._drop
+        reader = rows.Reader(options.repairs)
+        read, written = reader.read, reader.written
+        hashed = xxhash.xxh3_64_intdigest
+        is_new_content, is_new_id, is_new_prompt = self._contents.add, self._ids.add, self._prompts.add
+        add, measure = self.sides.add, self._measures.add
+        salt = split.salt_bytes(options.salt)
+        side: Side | None = source.side if source.side in self._given else None
+        held_out_here = self._held_out[side] if side else None
+        held_out_elsewhere = [keys for other, keys in self._held_out.items() if other != side and len(keys)]
+        surely_within = tokens.bytes_surely_within(options.context_tokens)
+        shapes: Counter[str] = Counter()
+        seen = first_carriage_return = carriage_returns = 0
+        try:
+            for number, line in lines.numbered_lines(self._peeked(reading.chunks, file), bytes_max=options.line_bytes_max):
+                if line is None:
+                    seen += 1
+                    drop(Code.TOO_LONG, file, number, None)
+                    continue
+                if line[-1:] == b"\r":
+                    carriage_returns += 1
+                    first_carriage_return = first_carriage_return or number
+                row = read(line)
+                if isinstance(row, Code):
+                    if not line or line.isspace():
+                        if reading.format.has_blank_lines:
+                            faults.add(Code.BLANK_LINE, file, number, None)
+                        continue
+                    seen += 1
+                    drop(row, file, number, line)
+                    continue
+                seen += 1
+                late = self._answers_late(row, surely_within) if len(written) > surely_within else None
+                if late is Code.BEYOND_CONTEXT:
+                    drop(late, file, number, line)
+                    continue
+                key = hashed(conversation.normalised_prompt(row.first_user_message) + salt)
+                if held_out_elsewhere and any(key in keys for keys in held_out_elsewhere):
+                    drop(Code.PROMPT_LEAKS, file, number, line)
+                    continue
+                if not is_new_content(hashed(written)):
+                    drop(Code.DUP_CONTENT, file, number, line)
+                    continue
+                if late:
+                    faults.add(late, file, number, line)
+                if not is_new_prompt(key):
+                    faults.add(Code.DUP_PROMPT, file, number, line)
+                if row.prompt_id is not msgspec.UNSET and not is_new_id(hashed(row.prompt_id.encode())):
+                    faults.add(Code.DUP_ID, file, number, line)
+                for note in reader.notes:
+                    faults.add(note, file, number, line)
+                if held_out_here is not None:
+                    held_out_here.add(key)
+                shapes[reader.shape] += 1
+                measure(len(written), reader.roles)
+                add(written, key, side, may_be_first=late is None)
+        finally:  # also of a file that turns out to be unreadable half-way
+            about["rows"] = seen
+            about["shapes"] = dict(sorted(shapes.items()))
+            self._rows += seen
+            if carriage_returns:
+                faults.add(Code.CRLF, file, first_carriage_return, None, count=carriage_returns)
 
-    def _answers_too_late(self, row: rows.Row) -> bool:
-        roles = [message.role for message in row.messages]
-        contents = [message.content for message in row.messages]
-        return conversation.characters_before_answer(roles, contents) > self._options.context_characters_max
+    def _drop(self, code: Code, file: str, number: int, line: bytes | None) -> None:
+        self.faults.add(code, file, number, line)
+        self.quarantine.add(file=file, number=number, code=code, text=line)
 
-    def _note(self, number: int, row: rows.Row) -> None:
-        if row.has_unknown_keys:
-            self._faults.add(Code.UNKNOWN_KEY, number)
-        if row.prompt_id is None:
-            return
-        hashed = xxhash.xxh3_64_intdigest(row.prompt_id.encode())
-        if hashed in self._ids:
-            self._faults.add(Code.DUP_ID, number)
-        self._ids.add(hashed)
+    def _answers_late(self, row: rows.Row, surely_within: int) -> Code | None:
+        """Too late for the model to learn from it, perhaps too late, or in time."""
+        before = 0
+        for message in row.messages:
+            if message.role == "assistant":
+                break
+            before += len(message.content.encode())
+        if before <= surely_within:
+            return None
+        return Code.BEYOND_CONTEXT if before > tokens.bytes_surely_beyond(self._options.context_tokens) else Code.NEAR_CONTEXT
 
     # ---------------------------------------------------------------------------------------------------- ending
 
-    def _finished(self, waiting: files.Waiting) -> Prepared | Refused:
-        accepted = len(waiting)
-        if not self._rows:
-            return self._refused(conversation.about_empty_file())
-        if seen := self._another_format():
-            return self._refused(conversation.about_looks(looks_like=seen.like, remedy=seen.remedy))
-        if self._faults.rows_refused > self._options.bad_rows_max_share * self._rows:
-            return self._refused(None, accepted)
-        side_of = split.sides(waiting.keys, self._options)
-        if side_of is None:
-            return self._refused(_about_too_few(waiting, self._options), accepted)
-        made, samples = waiting.deal_out(side_of, self._options)
-        report = self._report("accepted", accepted, result.splits(made))
-        return Prepared(files=made, content_sha256=files.content_sha256(made), report=report, samples=samples)
-
-    def _another_format(self) -> looks.Looks | None:
+    def _another_format(self) -> Complaint | None:
         """Asked only when no row at all was even an object: one stray line above good rows is a bad line."""
-        nothing_usable = self._faults.consist_of(Code.BAD_JSON, Code.BAD_TYPE, Code.BAD_UTF8, Code.TOO_LONG)
-        return looks.text(self._head) if nothing_usable and self._faults.rows_refused == self._rows else None
+        nothing_usable = self.faults.consist_of(Code.BAD_JSON, Code.BAD_TYPE, Code.BAD_UTF8, Code.TOO_LONG)
+        seen = looks.text(self._head) if nothing_usable and self.faults.bad == self._rows else None
+        return conversation.about_looks(looks_like=seen.like, remedy=seen.remedy) if seen else None
 
-    def _refused(self, whole_file: Complaint | None, accepted: int = 0) -> Refused:
-        if whole_file:
-            self._faults.add_whole_file(whole_file)
-        report = self._report("rejected", accepted, {})
-        return Refused(sentence=self._faults.sentence(), code=self._faults.main().code, report=report)
+    def better_cut(self) -> split.SideOf | None:
+        """None when every row lies right; otherwise the cut with which to read the sources again. Raise _Rejected."""
+        try:
+            better = self.sides.better_cut()
+        except NoCut:
+            raise _Rejected(self._too_few()) from None
+        short = [side for side in self._given if self.sides.counts[side] < getattr(self._options.rows_min, side)]
+        if short:
+            raise _Rejected(conversation.about_short_side(short[0], self.sides.counts[short[0]], getattr(self._options.rows_min, short[0])))
+        return better
 
-    def _report(self, verdict: str, accepted: int, splits: dict[str, Any]) -> dict[str, Any]:
+    def _too_few(self) -> Complaint:
+        needed = tuple(0 if side in self._given else least for side, least in zip(SIDES, self._options.rows_min.all, strict=True))
+        train, validation, test = needed
+        keys = self.sides.keys
+        if len(keys) < sum(needed):
+            return conversation.about_too_few_rows(usable=len(keys), needed=(train, validation, test))
+        return conversation.about_too_few_prompts(usable=len(keys), prompts=len(set(keys)), needed=(train, validation, test))
+
+    def report(self, verdict: str, sentence: str, files: Mapping[Side, PreparedFile]) -> dict[str, Any]:
+        faults, measures, options = self.faults, self._measures, self._options
+        codes = faults.as_dict()
+        token_counts = token_facts(measures, faults, options, ())
+        training_rows = files["train"].rows if files else 0
         return {
+            "schema": REPORT_SCHEMA,
             "verdict": verdict,
-            "source": {
-                "format": self._format.removeprefix(".") if self._format in SUFFIXES else None,
-                "bytes": self._source.size,
-            },
-            "rows": self._rows,
-            "accepted": accepted,
-            "faults": self._faults.as_dict(),
-            "splits": splits,
+            "sentence": sentence,
+            "what_to_fix": faults.what_to_fix(),
             "rules_version": RULES_VERSION,
+            "tool_version": result.TOOL_VERSION,
+            "files": self._files,
+            "rows": self._rows,
+            "accepted": len(self.sides),
+            "bad": faults.bad,
+            "thresholds": {"bad_rows_max_share": options.bad_rows_max_share},
+            "codes": codes,
+            "unit": faults.unit,
+            "split": {"method": self.sides.method, "validation_share": options.validation_share, "test_share": options.test_share},
+            "splits": {side: result.facts(file) for side, file in files.items()},
+            "duplicates": {
+                "content": faults.count(Code.DUP_CONTENT),
+                "id": faults.count(Code.DUP_ID),
+                "prompt": faults.count(Code.DUP_PROMPT),
+            },
+            "lengths": measures.lengths(),
+            "roles": measures.roles(),
+            "tokens": token_counts,
+            "cost_basis": cost_basis(estimated_tokens=token_counts["estimate"], training_rows=training_rows, accepted=len(self.sides)),
+            "quarantine": {"rows": self.quarantine.rows, "written": self.quarantine.output.rows},
         }
 
 
-def _about_too_few(waiting: files.Waiting, options: Options) -> Complaint:
-    needed = options.rows_min.all
-    if len(waiting) < sum(needed):
-        return conversation.about_too_few_rows(usable=len(waiting), needed=needed)
-    return conversation.about_too_few_prompts(usable=len(waiting), prompts=len(set(waiting.keys)), needed=needed)
+def _about(source: Source) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "format": "unknown",
+        "bytes": source.size,
+        "etag": source.etag,
+        "rows": 0,
+        "side": source.side,
+        "shapes": {},
+        "notes": [],
+    }
 
 
-def _peeked(chunks: Iterator[bytes], wanted: int) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, and the same chunks again from the start."""
-    first: list[bytes] = []
-    for chunk in chunks:
-        first.append(chunk)
-        if sum(map(len, first)) >= wanted:
-            break
-    return b"".join(first)[:wanted], _one_after_the_other(first, chunks)
+def _accepted(files: Mapping[Side, PreparedFile], faults: Faults) -> str:
+    counts = ", ".join(f"{file.rows:,} {side}" for side, file in files.items())
+    dropped = f" {faults.dropped:,} dropped." if faults.dropped else ""
+    return f"{sum(file.rows for file in files.values()):,} rows can be used: {counts}.{dropped}"
 
 
-def _one_after_the_other(first: Iterable[bytes], rest: Iterable[bytes]) -> Iterator[bytes]:
-    yield from first
-    yield from rest
+def _json(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"

@@ -16,7 +16,8 @@ import msgspec
 
 from shared.domain import formats as faults
 from shared.prepare import looks
-from shared.prepare.formats import Unreadable, without_byte_order_mark
+from shared.prepare.formats import Unreadable
+from shared.prepare.lines import without_byte_order_mark
 
 JSON_COLUMNS: Final = frozenset({"messages", "conversations", "tools"})
 NEEDED_COLUMNS: Final = frozenset(name for columns in faults.COLUMNS for name in columns.needed)

@@ -1,17 +1,21 @@
 """
-What is to be prepared: a stream of bytes with a name's ending and a size that was known before.
+What is to be prepared: streams of bytes, each with a name and a size that was known before.
 
-The caller opens the stream and pins its version; it is read once, from front to back, and never held as a whole.
+The caller pins the version: each opening gives the bytes of that one version or raises. A stream is read from front to back and never
+held as a whole; a small or lopsided upload is read a second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-FILE_CHUNK_BYTES: Final = 1 << 20  # a guess; 1 to 4 MiB read equally fast
+FILE_CHUNK_BYTES: Final = 1 << 20  # 1 to 4 MiB read equally fast
+
+Side = Literal["train", "validation", "test"]
+SIDES: Final[tuple[Side, ...]] = ("train", "validation", "test")
 
 
 class StreamEndedEarly(OSError):
@@ -20,14 +24,30 @@ class StreamEndedEarly(OSError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    suffix: str  # of the name, with its dot: ".jsonl", ".parquet"
+    name: str  # its path or the last part of it; the endings say what it is: "chats.jsonl.gz"
     size: int  # bytes
-    chunks: Iterable[bytes]  # consumed once
+    open: Callable[[], Iterator[bytes]]  # from the start, each time
+    etag: str = ""  # of the version, without quotes; "": a file on this machine
+    side: Side | None = None  # where its owner wants its rows; None: the split decides row by row
+
+    def chunks(self) -> Iterator[bytes]:
+        """
+        Yield the bytes, held to the announced size: a cut-off stream must not pass as a shorter dataset. Raise StreamEndedEarly, and
+        what the stream itself raises.
+        """
+        read = 0
+        for chunk in self.open():
+            read += len(chunk)
+            if read > self.size:
+                break
+            yield chunk
+        if read != self.size:
+            raise StreamEndedEarly(f"The stream gave {read:,} bytes, {self.size:,} were announced; read it again.")
 
 
-def source_of_file(path: Path) -> Source:
-    """A file on this machine, opened when the first chunk is asked for."""
-    return Source(suffix=path.suffix, size=path.stat().st_size, chunks=_chunks_of_file(path))
+def source_of_file(path: Path, side: Side | None = None) -> Source:
+    """A file on this machine."""
+    return Source(name=path.name, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
 
 
 def _chunks_of_file(path: Path) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from shared.domain import formats as faults
-from shared.domain.formats import FormatComplaint
+from shared.domain.conversation import Complaint
 from shared.prepare.formats import Budget, UnpackLimits, Unreadable
 
 BATCH_ROWS: Final = 32  # decoded at once, as fast as 500 would be; at the longest row that is taken 128 MB
@@ -55,7 +55,7 @@ class _Done:
 
 
 @contextmanager
-def _reading(about: Callable[[str], FormatComplaint]) -> Iterator[_Done]:
+def _reading(about: Callable[[str], Complaint]) -> Iterator[_Done]:
     done = _Done()
     try:
         yield done

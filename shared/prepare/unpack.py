@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from shared.domain import formats as faults
-from shared.domain.formats import FormatComplaint
+from shared.domain.conversation import Complaint
+from shared.domain.formats import FormatFault
 from shared.prepare import arrays, gunzip, records, tables
 from shared.prepare.formats import Budget, Layout, Unreadable
 from shared.prepare.unpacking import REFUSED, STDERR_BYTES_MAX, Task, Verdict
@@ -70,8 +71,8 @@ def _read() -> Iterator[bytes]:
             yield chunk
 
 
-def _refused(complaint: FormatComplaint) -> int:
-    verdict = Verdict(code=complaint.code, what=complaint.what, remedy=complaint.remedy)
+def _refused(complaint: Complaint) -> int:
+    verdict = Verdict(code=FormatFault(complaint.code), what=complaint.what, remedy=complaint.remedy)
     sys.stderr.buffer.write(b"\n" + msgspec.json.encode(verdict) + b"\n")
     return REFUSED
 

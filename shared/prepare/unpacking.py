@@ -24,7 +24,8 @@ from typing import IO, Final
 import msgspec
 
 from shared.domain import formats as faults
-from shared.domain.formats import FormatComplaint, FormatFault
+from shared.domain.conversation import Complaint
+from shared.domain.formats import FormatFault
 from shared.domain.structs import learn
 from shared.prepare.formats import Format, Layout, Packed, UnpackLimits, Unreadable
 
@@ -241,12 +242,12 @@ def _failure(code: int, task: Task, errors: IO[bytes]) -> Exception:
     return ChildFailed(f"The child that unpacks a {task.format.name} file ended with code {code}: {kind[:100]} at {place[:300]}")
 
 
-def _complaint(verdict: Verdict) -> FormatComplaint:
+def _complaint(verdict: Verdict) -> Complaint:
     what, remedy = verdict.what[:COMPLAINT_CHARACTERS_MAX], verdict.remedy[:COMPLAINT_CHARACTERS_MAX]
-    return FormatComplaint(code=verdict.code, what=what, remedy=remedy)
+    return Complaint(code=verdict.code, what=what, remedy=remedy)
 
 
-def _about_signal(number: int, task: Task) -> FormatComplaint:
+def _about_signal(number: int, task: Task) -> Complaint:
     if number == getattr(signal, "SIGXCPU", None):
         return faults.about_unpack_limit(f"reading it takes more than {task.limits.seconds_max:,} seconds of computing")
     if number in {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, getattr(signal, "SIGBUS", None)} and task.format.layout in TABLES:
@@ -255,5 +256,5 @@ def _about_signal(number: int, task: Task) -> FormatComplaint:
     return faults.about_unpack_limit(f"reading it was ended by the system (signal {number}), as happens when memory runs out")
 
 
-def _about_memory(task: Task) -> FormatComplaint:
+def _about_memory(task: Task) -> Complaint:
     return faults.about_unpack_limit(f"reading it takes more than {task.memory_bytes:,} bytes of memory")

@@ -15,12 +15,13 @@ from shared.domain import names, preflight, recipe, service, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
 from shared.domain.upload import folder_of
+from shared.place import FOLDER_KEY
 from shared.reconcile.turn import Desk, Loop, Outcome, opened
 
 if TYPE_CHECKING:
     from shared import prepare
 
-SAMPLES_FILE = "samples.json"
+SAMPLES_FILE = "samples.json"  # of prepare.SAMPLES, which is imported where it is needed
 FIX_AND_UPLOAD = "Correct the file and upload it again; nothing was spent."
 UPDATE_ATTEMPTS_MAX = 5  # compare-and-set rounds against other tunings of the same service; more is a later turn's
 
@@ -76,50 +77,44 @@ def read(loop: Loop, key: Key, record_type: type[T]) -> T | None:
 
 
 def _prepare(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
-    """Stream the upload through the row rules into split files, and publish them; a refused one leaves its report."""
+    """Stream the upload through the rules of a row into published files, or into a report of what is wrong with it."""
     from shared import prepare
 
     record, datasets = desk.record, desk.loop.ports.datasets
-    source = prepare.Source(suffix=Path(record.upload.path).suffix, size=record.upload.size, chunks=datasets.open(record.upload))
-    options = prepare.Options(salt=record.owner)  # not the service: the same bytes elsewhere must join the same training
-    with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{record.id}-") as folder:
+    source = prepare.Source(
+        name=record.upload.path, size=record.upload.size, etag=record.upload.etag, open=lambda: datasets.open(record.upload)
+    )
+    # The salt is the installation's and not the service's: the same bytes elsewhere must join the same training.
+    options = msgspec.structs.replace(desk.loop.options, salt=record.owner)
+    folder = names.prepared_folder(record.owner, record.service, record.id, f"{options.sha256}-{prepare.RULES_VERSION}")
+    place = datasets.place(folder, names.manifests(record.owner, record.service))
+    with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{record.id}-") as workdir:
         try:
-            result = prepare.prepare(source, workdir=Path(folder), options=options)
+            result = prepare.prepare([source], place, options=options, workdir=Path(workdir))
         except errors.UploadChanged as changed:
             return _ended(desk, tuning.Stage.SUPERSEDED, str(changed), "")
         except prepare.StreamEndedEarly as early:
             raise errors.TryLater(str(early)) from early
-        if isinstance(result, prepare.Refused):
-            return _refused(desk, result)
-        return _published(desk, result)
+    report = f"{folder}/{prepare.REPORT}"
+    if isinstance(result, prepare.Refused):
+        refused = _ended(desk, tuning.Stage.REJECTED, result.sentence, FIX_AND_UPLOAD)
+        return Outcome(record=msgspec.structs.replace(refused.record, report=report), what=refused.what, why=refused.why)
+    return _prepared(desk, result, report)
 
 
-def _published(desk: Desk[tuning.Tuning], result: prepare.Prepared) -> Outcome[tuning.Tuning]:
-    record, datasets = desk.record, desk.loop.ports.datasets
-    folder = names.prepared_folder(record.owner, record.service, result.content_sha256)
-    files = {f"{split}.jsonl": file.path for split, file in result.files.items()}
-    datasets.write(f"{folder}/{SAMPLES_FILE}", {"samples": result.samples})
-    datasets.write(f"{folder}/report.json", result.report)
-    manifest = {
-        "dataset_sha256": result.content_sha256,
-        "files": {f"{split}.jsonl": {"sha256": f.sha256, "rows": f.rows, "bytes": f.bytes} for split, f in result.files.items()},
-    }
-    datasets.publish(folder, files, manifest)
+def _prepared(desk: Desk[tuning.Tuning], result: prepare.Prepared, report: str) -> Outcome[tuning.Tuning]:
+    folder = result.manifest[FOLDER_KEY]  # of an earlier upload, when that one had the same content
     prepared = tuning.Prepared(
         folder=folder,
         dataset_sha256=result.content_sha256,
-        uris={split: datasets.uri(folder, f"{split}.jsonl") for split in result.files},
-        rows={split: f.rows for split, f in result.files.items()},
+        uris={side: desk.loop.ports.datasets.uri(folder, file.name) for side, file in result.files.items()},
+        rows={side: file.rows for side, file in result.files.items()},
     )
-    rows = ", ".join(f"{count} {split}" for split, count in prepared.rows.items())
-    return Outcome(record=desk.change(stage=tuning.Stage.PREPARED, prepared=prepared, reason=""), what="prepared", why=f"Rows: {rows}.")
-
-
-def _refused(desk: Desk[tuning.Tuning], result: prepare.Refused) -> Outcome[tuning.Tuning]:
-    path = names.report_path(desk.record.owner, desk.record.service, desk.record.id)
-    desk.loop.ports.datasets.write(path, result.report)
-    outcome = _ended(desk, tuning.Stage.REJECTED, result.sentence, FIX_AND_UPLOAD)
-    return Outcome(record=msgspec.structs.replace(outcome.record, report=path), what=outcome.what, why=outcome.why)
+    return Outcome(
+        record=desk.change(stage=tuning.Stage.PREPARED, prepared=prepared, report=report, reason=""),
+        what="prepared",
+        why=result.report["sentence"],
+    )
 
 
 def _plan(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:

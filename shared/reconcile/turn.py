@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from shared.domain import record as records
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.record import Header, Key
 from shared.ports import Change, Ports, Stored
+
+if TYPE_CHECKING:
+    from shared.prepare import Options
 
 log = logging.getLogger("tuneloop.turn")
 
@@ -44,6 +47,7 @@ class Loop:
     policy: Policy
     clock: Callable[[], datetime]  # timezone-aware, UTC
     workdir: Path
+    options: Options  # of preparing a dataset; the salt is the owner's
     serving_instance_type: str = ""
     experiment_name: str = "tuneloop"
 

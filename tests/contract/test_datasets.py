@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -197,48 +195,11 @@ def test_a_recipe_file_that_is_no_table_is_refused(owner: Owner, content: bytes,
         owner.datasets.wishes("shop")
 
 
-# ------------------------------------------------------------------------------------------------------------- publish
+# ----------------------------------------------------------------------------------------------------------- documents
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
-    made = {f"{split}.jsonl": tmp_path / split for split in ("train", "validation", "test")}
-    for name, path in made.items():
-        path.write_bytes(name.encode())
-    return made
-
-
-def test_a_published_dataset_has_its_manifest_and_an_address_for_the_job(datasets: Datasets, files: dict[str, Path]) -> None:
-    datasets.publish("bot-1/abc", files, {"rows": {"train": 3}})
-
-    assert datasets.read("bot-1/abc/manifest.json") == {"rows": {"train": 3}}
+def test_a_published_file_has_an_address_for_the_job(datasets: Datasets) -> None:
     assert datasets.uri("bot-1/abc", "train.jsonl") == "azureml://datastores/tuneloop_prepared/paths/bot-1/abc/train.jsonl"
-
-
-def test_publishing_twice_is_publishing_once(datasets: Datasets, files: dict[str, Path]) -> None:
-    datasets.publish("bot-1/abc", files, {"by": "first"})
-    datasets.publish("bot-1/abc", files, {"by": "second"})
-
-    assert datasets.read("bot-1/abc/manifest.json") == {"by": "first"}
-
-
-def test_a_dataset_that_was_not_published_whole_has_no_manifest(datasets: Datasets, files: dict[str, Path]) -> None:
-    files["test.jsonl"].unlink()
-    with pytest.raises(FileNotFoundError):
-        datasets.publish("bot-1/abc", files, {"rows": {}})
-
-    assert datasets.read("bot-1/abc/manifest.json") is None
-
-
-def test_the_files_are_in_the_prepared_container_byte_for_byte(
-    files: dict[str, Path], new_container: Callable[[str], ContainerClient], storage: str
-) -> None:
-    owner = BlobOwner(new_container)
-    owner.datasets.publish("bot-1/abc", files, {})
-
-    content = {name: owner.prepared.download_blob(f"bot-1/abc/{name}").readall() for name in files}
-    assert content == {name: name.encode() for name in files}
-    assert list(owner.uploads.list_blob_names()) == []
 
 
 def test_a_document_is_read_as_it_was_written_last(datasets: Datasets) -> None:
@@ -299,13 +260,3 @@ def test_a_strange_but_safe_name_survives_the_way_to_storage_and_back(blobs: Blo
         assert found is not None
         assert found.path == path
     assert {upload.path for upload in datasets.uploads()} == set(container.list_blob_names())
-
-
-def test_a_manifest_is_readable_for_people(new_container: Callable[[str], ContainerClient], storage: str, files: dict[str, Path]) -> None:
-    owner = BlobOwner(new_container)
-    owner.datasets.publish("f", files, {"rows": {"train": 1}})
-    blob = owner.prepared.get_blob_client("f/manifest.json")
-    content: Any = blob.download_blob().readall()
-
-    assert json.loads(content) == {"rows": {"train": 1}}
-    assert blob.get_blob_properties().content_settings.content_type == "application/json"

@@ -23,6 +23,7 @@ from localcloud.clocks import system
 from localcloud.faults import Faults
 from shared import prepare
 from shared.domain import conversation, service, training, tuning
+from shared.prepare.folder import FolderPlace
 from shared.settings import Settings
 
 ROOT = docs.ROOT
@@ -170,7 +171,9 @@ def test_the_row_in_the_readme_is_a_conversation():
 
 
 def test_the_rejection_in_the_readme_is_what_the_broken_example_is_told(tmp_path):
-    outcome = prepare.prepare(prepare.source_of_file(ROOT / "examples" / "broken.jsonl"), workdir=tmp_path, options=prepare.Options())
+    outcome = prepare.prepare(
+        [prepare.source_of_file(ROOT / "examples" / "broken.jsonl")], FolderPlace(tmp_path), workdir=tmp_path, options=prepare.Options()
+    )
 
     assert isinstance(outcome, prepare.Refused)
     assert f"`{outcome.sentence}`" in README

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import conversation
-from shared.domain.conversation import Code, Consequence
+from shared.domain.conversation import Code, Severity
 
 USER = {"role": "user", "content": "Do you ship to Norway?"}
 ASSISTANT = {"role": "assistant", "content": "Yes, in four days."}
 SYSTEM = {"role": "system", "content": "You are kind."}
-LIMITS = conversation.Limits(line_bytes_max=4_000, context_characters_max=500)
+LIMITS = conversation.Limits(line_bytes_max=4_000, context_tokens=500)
 ROW_CODES = [code for code in Code if code in conversation._WORDING]
 
 
@@ -97,10 +97,6 @@ def test_no_role_can_be_smuggled_past_the_turns(roles: list[str]) -> None:
     assert conversation.take_turns(roles) == bool(re.fullmatch(r"s?(ua)+", letters))
 
 
-def test_only_what_stands_before_the_first_answer_counts_for_the_context() -> None:
-    assert conversation.characters_before_answer(["system", "user", "assistant"], ["abc", "de", "f" * 99]) == 5
-
-
 @pytest.mark.parametrize(("one", "other"), [("Do you ship?", "do you  SHIP"), ("a-b", "AB")])
 def test_prompts_that_differ_in_case_and_punctuation_are_twins(one: str, other: str) -> None:
     assert conversation.normalised_prompt(one) == conversation.normalised_prompt(other)
@@ -134,10 +130,15 @@ def test_lines_are_named_until_they_are_too_many() -> None:
     assert what(5) == "lines 3, 8, 1,200 and 2 more have no messages"
 
 
-def test_a_copy_is_left_out_and_an_unknown_key_is_noted() -> None:
-    assert conversation.consequence(Code.DUP_CONTENT) is Consequence.LEFT_OUT
-    assert conversation.consequence(Code.UNKNOWN_KEY) is Consequence.NOTED
-    assert conversation.consequence(Code.BAD_JSON) is Consequence.REFUSED
+def test_a_copy_is_dropped_without_blame_and_an_unknown_key_is_noted() -> None:
+    assert (conversation.severity(Code.DUP_CONTENT), conversation.is_bad(Code.DUP_CONTENT)) == (Severity.DROPPED, False)
+    assert (conversation.severity(Code.UNKNOWN_KEY), conversation.is_bad(Code.UNKNOWN_KEY)) == (Severity.NOTED, False)
+    assert (conversation.severity(Code.BAD_JSON), conversation.is_bad(Code.BAD_JSON)) == (Severity.DROPPED, True)
+
+
+def test_blanks_are_those_of_unicode_on_every_python() -> None:
+    """The quick reader asks `str.isspace`; ours is the truth, so the two must be one."""
+    assert {chr(code) for code in range(0x110000) if chr(code).isspace()} == set(conversation.BLANKS)
 
 
 def test_a_suffix_from_outside_is_shown_escaped_and_short() -> None:

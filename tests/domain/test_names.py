@@ -112,8 +112,8 @@ def test_no_text_makes_the_parser_of_job_names_fail(text: str) -> None:
 def test_a_model_and_its_folders_have_names_that_azure_accepts(service: str) -> None:
     assert ASSET.fullmatch(names.model("Phi-3-mini-4k-instruct", service))
     for path in (
-        names.prepared_folder(OWNER, service, "ab" * 32),
-        names.report_path(OWNER, service, TRAINING),
+        names.prepared_folder(OWNER, service, TRAINING, "ab" * 32),
+        names.manifests(OWNER, service),
         names.smoke_path(OWNER, service, "d1-01234567"),
     ):
         assert CONTAINER_PATH.fullmatch(path)

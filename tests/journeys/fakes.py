@@ -28,6 +28,7 @@ from shared.domain.service import Deployment, DeploymentView, EndpointView, Usag
 from shared.domain.training import Job
 from shared.domain.upload import Upload
 from shared.ports import Change, Ports, Stored
+from shared.prepare import Options
 from shared.reconcile import turn
 from shared.reconcile.services import ServiceLife
 from shared.reconcile.trainings import TrainingLife
@@ -208,14 +209,6 @@ class FakeDatasets:
 
     def place(self, folder: str, manifests: str) -> MemoryPlace:
         return MemoryPlace(self.world.prepared, folder, manifests, called=self.world.called)
-
-    def publish(self, folder: str, files: Mapping[str, Path], manifest: Mapping[str, Any]) -> None:
-        def effect() -> None:
-            for name, path in files.items():
-                self.world.prepared[f"{folder}/{name}"] = path.read_bytes()
-            self.world.prepared.setdefault(f"{folder}/manifest.json", dict(manifest))
-
-        self.world.called(effect)
 
     def uri(self, folder: str, file: str) -> str:
         return f"azureml://datastores/tuneloop_prepared/paths/{folder}/{file}"
@@ -430,6 +423,7 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
         policy=policy,
         clock=lambda: world.now,
         workdir=workdir,
+        options=Options(),
         serving_instance_type="Standard_NC24ads_A100_v4",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -200,7 +201,7 @@ def test_a_file_that_is_no_jsonl_is_rejected_with_a_sentence_and_costs_nothing(s
     assert found.stage == tuning.Stage.REJECTED
     assert found.reason
     assert found.next_action
-    assert story.world.prepared[found.report]["verdict"]
+    assert json.loads(story.world.prepared[found.report])["verdict"] == "rejected"
     assert story.world.effects == {}
 
 

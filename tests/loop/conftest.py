@@ -131,11 +131,13 @@ class App:
         """Return what the first job for this upload will be called: names follow from what they are for."""
         from shared import prepare
         from shared.domain import names
+        from shared.prepare.folder import FolderPlace
 
         owner, folder = self.records.ledger.owner(), Path(tempfile.mkdtemp(dir=self.running.data))
         file = folder / Path(path).name
         file.write_bytes(content)
-        ready = prepare.prepare(prepare.source_of_file(file), workdir=folder / "out", options=prepare.Options(salt=owner))
+        options = prepare.Options(salt=owner)
+        ready = prepare.prepare([prepare.source_of_file(file)], FolderPlace(folder / "out"), options=options, workdir=folder)
         assert isinstance(ready, prepare.Prepared)
         return names.job(names.training_id(owner, ready.content_sha256, recipe.frozen), 1)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared import prepare
+from shared.prepare.folder import FolderPlace
 
 Preparing = Callable[..., "prepare.Prepared | prepare.Refused"]
 
@@ -18,10 +19,17 @@ def prepared(tmp_path: Path) -> Preparing:
 
 
 def make_preparing(folder: Path) -> Preparing:
-    def run(content: bytes | Iterable[bytes], *, step: int = 1 << 20, suffix: str = ".jsonl", **options: Any) -> Any:
+    def run(content: bytes | Iterable[bytes], *, step: int = 1 << 20, name: str = "chats.jsonl", **options: Any) -> Any:
         whole = content if isinstance(content, bytes) else b"".join(content)
-        chunks = (whole[at : at + step] for at in range(0, len(whole), step))
-        source = prepare.Source(suffix=suffix, size=len(whole), chunks=chunks)
-        return prepare.prepare(source, workdir=folder, options=prepare.Options(**options))
+        return prepare.prepare(
+            [source_of(whole, step=step, name=name)], FolderPlace(folder), options=prepare.Options(**options), workdir=folder
+        )
 
     return run
+
+
+def source_of(content: bytes, *, step: int = 1 << 20, name: str = "chats.jsonl", side: prepare.Side | None = None) -> prepare.Source:
+    """Bytes in memory, that come in chunks of `step`."""
+    return prepare.Source(
+        name=name, size=len(content), open=lambda: (content[at : at + step] for at in range(0, len(content), step)), side=side
+    )

@@ -141,6 +141,8 @@ def _judged_value(row: Any) -> Verdict:
         return "bad_alternation", b""
     if any(marker in message["content"] for message in messages for marker in MARKERS):
         return "template_markers", b""
+    if any("\0" in message["content"] for message in messages):
+        return "nul", b""
     plain = {"messages": [{"role": message["role"], "content": message["content"]} for message in messages]}
     return None, json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -149,11 +151,13 @@ def _judged_value(row: Any) -> Verdict:
 
 
 def shipped() -> Callable[[bytes], Verdict]:
-    from shared.prepare import rows
+    from shared.prepare import Repairs, rows
+
+    reader = rows.Reader(Repairs(nul=False))
 
     def read(line: bytes) -> Verdict:
-        row = rows.read_line(line)
-        return (None, rows.encoded(row)) if isinstance(row, rows.Row) else (row.value, b"")
+        row = reader.read(line)
+        return (None, bytes(reader.written)) if isinstance(row, rows.Row) else (row.value, b"")
 
     return read
 

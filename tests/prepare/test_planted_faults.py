@@ -28,8 +28,8 @@ def test_planted_faults_are_found_at_their_lines_and_nothing_else_is(prepared: C
 
     report = prepared(content).report
 
-    assert {code: found["first_lines"] for code, found in report["faults"].items()} == sheet.lines()
-    assert {code: found["count"] for code, found in report["faults"].items()} == {code: len(n) for code, n in sheet.lines().items()}
+    assert {code: found["first_lines"] for code, found in report["codes"].items()} == sheet.lines()
+    assert {code: found["count"] for code, found in report["codes"].items()} == {code: len(n) for code, n in sheet.lines().items()}
     assert (report["rows"], report["accepted"]) == (sheet.rows, sheet.accepted)
 
 
@@ -38,7 +38,7 @@ def test_all_kinds_at_once_are_counted_right(prepared: Callable[..., Any]) -> No
 
     report = prepared(content, step=100_000).report
 
-    assert {code: found["count"] for code, found in report["faults"].items()} == {code: len(n) for code, n in sheet.lines().items()}
+    assert {code: found["count"] for code, found in report["codes"].items()} == {code: len(n) for code, n in sheet.lines().items()}
     assert (report["rows"], report["accepted"]) == (sheet.rows, sheet.accepted)
 
 

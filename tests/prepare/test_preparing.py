@@ -20,7 +20,8 @@ from shared import prepare
 from shared.domain import conversation
 from shared.domain.conversation import Code
 from shared.prepare import Prepared, Refused
-from tests.prepare.conftest import make_preparing
+from shared.prepare.folder import FolderPlace
+from tests.prepare.conftest import make_preparing, source_of
 
 ROOT = Path(__file__).parents[2]
 FRESH_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -35,14 +36,17 @@ def rows_of(count: int) -> bytes:
     return b"".join(line(f"question number {number}", f"answer {number}") for number in range(count))
 
 
-def written(outcome: Prepared) -> dict[str, list[dict[str, Any]]]:
-    return {side: [json.loads(row) for row in file.path.read_bytes().splitlines()] for side, file in outcome.files.items()}
+def written(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {side: [json.loads(row) for row in (folder / f"{side}.jsonl").read_bytes().splitlines()] for side in prepare.SIDES}
 
 
-def prompts(outcome: Prepared) -> dict[str, set[bytes]]:
-    return {
-        side: {conversation.normalised_prompt(row["messages"][0]["content"]) for row in rows} for side, rows in written(outcome).items()
-    }
+def prompts(folder: Path) -> dict[str, set[bytes]]:
+    return {side: {conversation.normalised_prompt(row["messages"][0]["content"]) for row in rows} for side, rows in written(folder).items()}
+
+
+def prompts_of(folder: Path, content: bytes, **options: Any) -> dict[str, set[bytes]]:
+    make_preparing(folder)(content, **options)
+    return prompts(folder)
 
 
 # ------------------------------------------------------------------------------------------------------- the split
@@ -66,21 +70,21 @@ def test_a_large_file_keeps_its_shares_about(prepared: Callable[..., Any]) -> No
     assert 400 < outcome.files["test"].rows < 600
 
 
-def test_a_prompt_that_was_tested_on_is_not_trained_on_after_the_file_grew(prepared: Callable[..., Any]) -> None:
-    before = prompts(prepared(rows_of(2_000)))
-    after = prompts(prepared(rows_of(2_500)))
+def test_a_prompt_that_was_tested_on_is_not_trained_on_after_the_file_grew(tmp_path: Path) -> None:
+    before = prompts_of(tmp_path, rows_of(2_000))
+    after = prompts_of(tmp_path, rows_of(2_500))
 
     assert not before["test"] & after["train"]
 
 
-def test_the_order_of_the_rows_does_not_decide_who_is_held_out(prepared: Callable[..., Any]) -> None:
+def test_the_order_of_the_rows_does_not_decide_who_is_held_out(tmp_path: Path) -> None:
     upside_down = b"".join(reversed(rows_of(60).splitlines(keepends=True)))
 
-    assert prompts(prepared(rows_of(60))) == prompts(prepared(upside_down))
+    assert prompts_of(tmp_path, rows_of(60)) == prompts_of(tmp_path, upside_down)
 
 
-def test_another_salt_holds_out_other_prompts(prepared: Callable[..., Any]) -> None:
-    assert prompts(prepared(rows_of(60), salt="a"))["test"] != prompts(prepared(rows_of(60), salt="b"))["test"]
+def test_another_salt_holds_out_other_prompts(tmp_path: Path) -> None:
+    assert prompts_of(tmp_path, rows_of(60), salt="a")["test"] != prompts_of(tmp_path, rows_of(60), salt="b")["test"]
 
 
 @FRESH_FOLDER
@@ -96,7 +100,7 @@ def test_no_prompt_stands_on_two_sides(tmp_path: Path, groups: list[int], salt: 
 
     assert isinstance(outcome, Prepared) == possible
     if isinstance(outcome, Prepared):
-        train, validation, test = prompts(outcome).values()
+        train, validation, test = prompts(tmp_path).values()
         assert len(train | validation | test) == len(train) + len(validation) + len(test)
         assert [file.rows >= least for file, least in zip(outcome.files.values(), (10, 1, 1), strict=True)] == [True] * 3
 
@@ -105,9 +109,9 @@ def test_too_few_rows_and_too_few_prompts_are_told_apart(prepared: Callable[...,
     few = prepared(rows_of(11))
     same = prepared(b"".join(line("hello", f"answer {number}") for number in range(40)))
 
-    assert few.code is Code.TOO_FEW_ROWS
+    assert few.code == Code.TOO_FEW_ROWS
     assert few.sentence.startswith("The file has 11 usable rows, fewer than the 12 needed; ")
-    assert same.code is Code.TOO_FEW_PROMPTS
+    assert same.code == Code.TOO_FEW_PROMPTS
     assert same.sentence.startswith("The 40 usable rows begin with the same user message, ")
 
 
@@ -124,41 +128,55 @@ def test_the_files_do_not_depend_on_the_chunks(tmp_path: Path, step: int) -> Non
     assert outcome.content_sha256 == "f6172060c656253bc3ed64bc38b3e3afc293f1559688e2c94f0f98d4843f256d"  # of every Python's bytes
 
 
-def test_hashes_and_sizes_are_those_of_the_files(prepared: Callable[..., Any]) -> None:
+def test_hashes_and_sizes_are_those_of_the_files(prepared: Callable[..., Any], tmp_path: Path) -> None:
     outcome = prepared(rows_of(30))
 
     for side, file in outcome.files.items():
-        content = file.path.read_bytes()
-        assert (file.path.name, file.bytes, file.rows) == (f"{side}.jsonl", len(content), content.count(b"\n"))
+        content = (tmp_path / file.name).read_bytes()
+        assert (file.name, file.bytes, file.rows) == (f"{side}.jsonl", len(content), content.count(b"\n"))
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert outcome.report["splits"][side] == {"rows": file.rows, "bytes": file.bytes, "sha256": file.sha256}
 
 
-def test_nothing_but_the_three_files_stays_in_the_folder(prepared: Callable[..., Any], tmp_path: Path) -> None:
+OUTPUTS = ["quarantine.jsonl", "report.html", "report.json"]
+PUBLISHED = sorted([*OUTPUTS, "manifest.json", "samples.json", "test.jsonl", "train.jsonl", "validation.jsonl"])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_nothing_but_the_outputs_stays_in_the_folder(prepared: Callable[..., Any], tmp_path: Path) -> None:
     prepared(rows_of(30))
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.jsonl", "train.jsonl", "validation.jsonl"]
+    assert names(tmp_path) == PUBLISHED
 
 
-def test_a_refusal_leaves_no_files_not_even_earlier_ones(prepared: Callable[..., Any], tmp_path: Path) -> None:
-    prepared(rows_of(30))
+def test_a_refusal_publishes_a_report_and_nothing_to_train_on(prepared: Callable[..., Any], tmp_path: Path) -> None:
     prepared(rows_of(30) + b"nonsense\n")
 
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == OUTPUTS
 
 
-def test_samples_are_held_out_rows_that_end_with_the_user(prepared: Callable[..., Any]) -> None:
-    outcome = prepared(rows_of(300), samples_max=7)
-    held_out = [row["messages"] for row in written(outcome)["test"]]
+def samples(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "samples.json").read_bytes())["samples"]
+    return found
 
-    assert len(outcome.samples) == 7
-    for sample in outcome.samples:
+
+def test_samples_are_held_out_rows_that_end_with_the_user(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    prepared(rows_of(300), samples_max=7)
+    held_out = [row["messages"] for row in written(tmp_path)["test"]]
+
+    assert len(samples(tmp_path)) == 7
+    for sample in samples(tmp_path):
         assert sample["messages"][-1]["role"] == "user"
         assert [*sample["messages"], {"role": "assistant", "content": sample["reference"]}] in held_out
 
 
-def test_there_is_a_sample_even_when_every_held_out_row_is_long(prepared: Callable[..., Any]) -> None:
-    assert len(prepared(rows_of(30), sample_bytes_max=5).samples) == 1
+def test_there_is_a_sample_even_when_every_held_out_row_is_long(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    prepared(rows_of(30), sample_bytes_max=5)
+
+    assert len(samples(tmp_path)) == 1
 
 
 def test_a_few_bad_rows_may_be_allowed(prepared: Callable[..., Any]) -> None:
@@ -195,35 +213,35 @@ def test_another_format_is_called_by_its_name(prepared: Callable[..., Any], cont
     outcome = prepared(content)
 
     assert isinstance(outcome, Refused)
-    assert outcome.code is Code.NOT_JSONL
+    assert outcome.code == Code.NOT_JSONL
     assert like in outcome.sentence
 
 
 def test_one_stray_line_above_good_rows_is_a_bad_line(prepared: Callable[..., Any]) -> None:
     outcome = prepared(b"prompt,answer\n" + rows_of(30))
 
-    assert outcome.code is Code.BAD_JSON
+    assert outcome.code == Code.BAD_JSON
     assert outcome.sentence.startswith("Line 1 is not valid JSON; ")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \r\n\n", b"\xef\xbb\xbf"])
 def test_a_file_without_rows_is_empty(prepared: Callable[..., Any], content: bytes) -> None:
-    assert prepared(content).code is Code.EMPTY_FILE
+    assert prepared(content).code == Code.EMPTY_FILE
 
 
-@pytest.mark.parametrize(("suffix", "hint"), [(".csv", "upload a .jsonl"), (".gz", "unpack it"), ("", "has no ending")])
+@pytest.mark.parametrize(("suffix", "hint"), [(".txt", "upload .jsonl"), (".zip", "unpack it"), ("", "has no ending")])
 def test_another_ending_is_refused_without_reading(prepared: Callable[..., Any], suffix: str, hint: str) -> None:
-    outcome = prepared(rows_of(30), suffix=suffix)
+    outcome = prepared(rows_of(30), name=f"chats{suffix}")
 
-    assert outcome.code is Code.WRONG_SUFFIX
+    assert outcome.code == Code.WRONG_SUFFIX
     assert hint in outcome.sentence
 
 
 def test_a_file_that_is_too_large_is_refused_without_reading(tmp_path: Path) -> None:
     unread = iter([b"x"])
-    source = prepare.Source(suffix=".jsonl", size=1 << 50, chunks=unread)
+    source = prepare.Source(name="chats.jsonl", size=1 << 50, open=lambda: unread)
 
-    assert getattr(prepare.prepare(source, workdir=tmp_path, options=prepare.Options()), "code", None) is Code.TOO_LARGE
+    assert getattr(prepare_one(source, tmp_path), "code", None) == Code.TOO_LARGE
     assert next(unread) == b"x"
 
 
@@ -234,8 +252,12 @@ def test_the_sentence_names_the_most_frequent_fault_and_counts_the_other_kinds(p
         "Lines 22, 23, 24 and 27 more have no messages; each row needs a user and an assistant turn "
         "(1 more kind of fault is in the report)."
     )
-    assert outcome.report["faults"]["empty_messages"]["count"] == 30
-    assert outcome.report["faults"]["empty_messages"]["first_lines"] == list(range(22, 42))
+    assert outcome.report["codes"]["empty_messages"]["count"] == 30
+    assert outcome.report["codes"]["empty_messages"]["first_lines"] == list(range(22, 42))
+
+
+def prepare_one(source: prepare.Source, folder: Path, **more: Any) -> Prepared | Refused:
+    return prepare.prepare([source], FolderPlace(folder), options=prepare.Options(), workdir=folder, **more)
 
 
 # ------------------------------------------------------------------------------------------------------- hostile and broken
@@ -254,10 +276,10 @@ def test_any_bytes_get_an_outcome(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("announced", [-1, 1])
 def test_a_stream_of_another_length_than_announced_is_not_judged(tmp_path: Path, announced: int) -> None:
     content = rows_of(30)
-    source = prepare.Source(suffix=".jsonl", size=len(content) + announced, chunks=[content])
+    source = prepare.Source(name="chats.jsonl", size=len(content) + announced, open=lambda: iter([content]))
 
     with pytest.raises(prepare.StreamEndedEarly, match="read it again"):
-        prepare.prepare(source, workdir=tmp_path, options=prepare.Options())
+        prepare_one(source, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -265,14 +287,15 @@ def test_one_endless_line_needs_no_memory(tmp_path: Path) -> None:
     """64 MiB without an end of line, in chunks that are new objects, so that keeping them would show."""
     step, count = 1 << 20, 64
     size = step * count
-    source = prepare.Source(suffix=".jsonl", size=size, chunks=(b"{" * step for _ in range(count)))
+    source = prepare.Source(name="chats.jsonl", size=size, open=lambda: (b"{" * step for _ in range(count)))
+    prepare_one(source_of(rows_of(20)), tmp_path)  # what is imported at the first report is no part of it
     tracemalloc.start()
-    outcome = prepare.prepare(source, workdir=tmp_path, options=prepare.Options(source_bytes_max=size))
+    outcome = prepare_one(source, tmp_path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert getattr(outcome, "code", None) is Code.TOO_LONG
-    assert peak < 12 << 20  # two times the limit of a line, and some
+    assert getattr(outcome, "code", None) == Code.TOO_LONG
+    assert peak < 32 << 20  # two times the limit of a line, and a block for each of the four outputs
 
 
 def test_no_word_of_the_data_set_is_in_a_report(prepared: Callable[..., Any]) -> None:
@@ -285,7 +308,7 @@ def test_no_word_of_the_data_set_is_in_a_report(prepared: Callable[..., Any]) ->
         line(canary).replace(b'{"messages"', f'{{"{canary}":1,"prompt_id":"{canary}","messages"'.encode()),
     ]
     for content in (rows_of(30) + b"".join(faulty), rows_of(30) + faulty[2] + faulty[4], faulty[3] * 3):
-        outcome = prepared(content)
+        outcome = prepared(content, excerpts=False)
 
         assert canary not in json.dumps(outcome.report)
         assert canary not in getattr(outcome, "sentence", "")
@@ -294,17 +317,26 @@ def test_no_word_of_the_data_set_is_in_a_report(prepared: Callable[..., Any]) ->
 def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:
     content = rows_of(30)
     seen: list[prepare.Progress] = []
-    source = prepare.Source(suffix=".jsonl", size=len(content), chunks=[content[:100], content[100:]])
-    prepare.prepare(source, workdir=tmp_path, options=prepare.Options(), progress=seen.append)
+    source = prepare.Source(name="chats.jsonl", size=len(content), open=lambda: iter([content[:100], content[100:]]))
+    prepare_one(source, tmp_path, progress=seen.append)
 
     assert [progress.bytes_read for progress in seen] == [100, len(content)]
     assert seen[-1].rows == 30
 
 
-@pytest.mark.parametrize("wrong", [{"test_share": 0}, {"test_share": 0.6, "validation_share": 0.4}, {"bad_rows_max_share": 1}])
-def test_options_that_leave_nothing_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
-        prepare.Options(**wrong)
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"test_share": 0}, "test_share"),
+        ({"test_share": 0.6, "validation_share": 0.4}, "nothing is left to train on"),
+        ({"bad_rows_max_share": 1}, "bad_rows_max_share"),
+        ({"rows_min": {"test": 0}}, "rows_min.test"),
+        ({"sald": "x"}, "sald"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused_by_name(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        prepare.options_of(wrong)
 
 
 # ------------------------------------------------------------------------------------------------------- the command
@@ -320,18 +352,20 @@ def test_the_command_accepts_the_example(tmp_path: Path) -> None:
     done = command(ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path, "--json")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout)["faults"] == {}
-    made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["manifest.json", "report.json", "test.jsonl", "train.jsonl", "validation.jsonl"]
+    facts = json.loads(done.stdout)
+    assert (facts["verdict"], facts["rows"], facts["codes"]) == ("accepted", 289, {})
+    assert facts["peak_mb"] > 0
+    assert names(tmp_path) == PUBLISHED
     assert json.loads((tmp_path / "manifest.json").read_text())["files"]["test"]["rows"] >= 10
 
 
-def test_the_command_rejects_the_broken_example(tmp_path: Path) -> None:
+def test_the_command_rejects_the_broken_example_and_takes_an_earlier_result_away(tmp_path: Path) -> None:
+    command(ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path)
     done = command(ROOT / "examples" / "broken.jsonl", "--out", tmp_path)
 
     assert done.returncode == 3
     assert done.stdout.startswith("Rejected. Line")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
+    assert names(tmp_path) == OUTPUTS
 
 
 def test_the_command_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:

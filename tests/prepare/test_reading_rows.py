@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.domain import conversation
 from shared.domain.conversation import Code
-from shared.prepare import Prepared, Refused, lines, rows
+from shared.prepare import Prepared, Refused, Repairs, lines, rows
 
 LINE = '{"prompt":"p","prompt_id":"1","messages":[{"role":"user","content":"hé \\ud83d\\ude00"},{"role":"assistant","content":"b"}]}'
 
@@ -32,6 +32,10 @@ def thirty_and(bad: bytes, *, at: int) -> bytes:
 
 def chat(user: str = '"hi"', assistant: str = '"ho"', more: str = "") -> bytes:
     return f'{{"messages":[{{"role":"user","content":{user}}},{{"role":"assistant","content":{assistant}}}]{more}}}'.encode()
+
+
+def read_line(line: bytes) -> rows.Row | Code:
+    return rows.Reader(Repairs()).read(line)
 
 
 PLANTED: list[tuple[Code, bytes]] = [
@@ -88,15 +92,19 @@ def test_a_planted_fault_is_found_at_its_line(prepared: Callable[..., Any], code
     outcome = prepared(thirty_and(bad, at=7), line_bytes_max=250_000)
 
     assert isinstance(outcome, Refused)
-    assert outcome.code is code
-    assert {name: fault["first_lines"] for name, fault in outcome.report["faults"].items()} == {code: [7]}
+    assert outcome.code == code
+    assert {name: fault["first_lines"] for name, fault in outcome.report["codes"].items()} == {code: [7]}
     assert outcome.sentence.startswith("Line 7 ")
 
 
 DROPPED_OR_NOTED: list[tuple[Code, bytes, int]] = [
     (Code.DUP_CONTENT, good(2), 30),
     (Code.DUP_CONTENT, good(2).replace(b'"id2"', b'"other"').replace(b"question", rb"quest\u0069on").replace(b": ", b":  "), 30),
-    (Code.BEYOND_CONTEXT, chat(user=f'"{"a" * 20_000}"'), 30),
+    (Code.BEYOND_CONTEXT, chat(user=f'"{"a" * 30_000}"'), 30),
+    (Code.NEAR_CONTEXT, chat(user=f'"{"a" * 20_000}"'), 31),
+    (Code.NUL, chat(user=r'"a\u0000b"'), 31),
+    (Code.TOOLS, chat(more=',"tools":[{"type":"function"}]'), 31),
+    (Code.DUP_PROMPT, chat(user='"Question, 3?"'), 31),
     (Code.DUP_ID, good(2).replace(b"answer", b"other answer"), 31),
     (Code.UNKNOWN_KEY, chat(more=',"score":1e999,"digits":' + "9" * 5_000), 31),
 ]
@@ -108,7 +116,7 @@ def test_what_harms_nobody_is_reported_and_refuses_nothing(prepared: Callable[..
 
     assert isinstance(outcome, Prepared)
     assert outcome.report["accepted"] == accepted
-    assert outcome.report["faults"][code]["first_lines"] == [9]
+    assert outcome.report["codes"][code]["first_lines"] == [9]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_what_harms_nobody_is_reported_and_refuses_nothing(prepared: Callable[..
         thirty_and(b"", at=5).rstrip(b"\n"),
         thirty_and(b"  " + chat() + b" \t", at=5),
         thirty_and(chat(user='"a\u2028b\u2029c\u0085d"'), at=5),
-        thirty_and(chat(user=r'"\ud83d\ude00 \u0000 \u007f"'), at=5),
+        thirty_and(chat(user=r'"\ud83d\ude00 \u007f"'), at=5),
         thirty_and(chat(user='"\x7f"'), at=5),
         thirty_and(chat(user='"role"', assistant='"content"'), at=5),
         thirty_and(chat(user=r'"\"role\" \\u0065"'), at=5),
@@ -132,7 +140,8 @@ def test_an_odd_file_that_is_right_is_accepted(prepared: Callable[..., Any], con
     outcome = prepared(content, step=step)
 
     assert isinstance(outcome, Prepared), outcome.sentence
-    assert outcome.report["faults"] == {}
+    assert {found["severity"] for found in outcome.report["codes"].values()} <= {"repaired"}
+    assert outcome.report["accepted"] == outcome.report["rows"]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(1, 20), min_size=1, max_size=5))
@@ -207,7 +216,7 @@ def test_no_mutant_is_accepted_that_the_oracle_refuses() -> None:
     """Goal: 0 false accepts, 0 false refusals, equal texts. Method: 12,000 mutants of one row against strict stdlib JSON."""
     accepted = 0
     for line in mutants(12_000, seed=20):
-        row = rows.read_line(line)
+        row = read_line(line)
         try:
             value: Any = strictly(line)
             fault = conversation.fault_in(value)
@@ -217,6 +226,8 @@ def test_no_mutant_is_accepted_that_the_oracle_refuses() -> None:
         if isinstance(row, Code):
             assert row is Code.TOO_DEEP or row is fault, line
             continue
+        if fault is Code.NUL:
+            continue  # repaired
         assert fault is None, line
         plain = [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
         assert json.loads(rows.encoded(row)) == {"messages": plain}, line
@@ -226,18 +237,21 @@ def test_no_mutant_is_accepted_that_the_oracle_refuses() -> None:
 
 
 def test_the_quick_reader_says_what_the_strict_one_says() -> None:
+    reader = rows.Reader(Repairs())
     taken = 0
     for line in mutants(12_000, seed=21):
-        quick = rows._read_quickly(line)
+        quick = reader.read_quickly(line)
         if quick is not None:
             taken += 1
-            assert quick == rows._read_strictly(line), line
+            written = bytes(reader.written)
+            assert quick == reader.read_strictly(line), line
+            assert written == reader.written == rows.encoded(quick), line
 
     assert taken > 200
 
 
 def test_canonical_rows_have_fixed_keys_in_fixed_order() -> None:
-    row = rows.read_line(b' {"messages": [{"content": "h\\u00e9\\/", "role": "user"}, {"content":"b","x":1,"role":"assistant"}], "y": 2}\r')
+    row = read_line(b' {"messages": [{"content": "h\\u00e9\\/", "role": "user"}, {"content":"b","x":1,"role":"assistant"}], "y": 2}\r')
 
     assert isinstance(row, rows.Row)
     assert rows.encoded(row) == '{"messages":[{"role":"user","content":"hé/"},{"role":"assistant","content":"b"}]}'.encode()

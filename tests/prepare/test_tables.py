@@ -21,14 +21,14 @@ ROWS = chats(20)
 CHILD_BYTES_MAX = 400 << 20  # of address space, so of memory at most, whatever a bomb wants
 
 
-def refused_by_child(name: str, content: bytes, workdir: Path, **how: int) -> tuple[FormatFault, str]:
+def refused_by_child(name: str, content: bytes, workdir: Path, **how: int) -> tuple[str, str]:
     with pytest.raises(Unreadable) as caught:
         list(blocks(name, content, workdir, **how))
     assert list(workdir.iterdir()) == []
     return caught.value.complaint.code, caught.value.complaint.sentence
 
 
-def refused(name: str, content: bytes, workdir: Path, **limits: int) -> FormatFault:
+def refused(name: str, content: bytes, workdir: Path, **limits: int) -> str:
     """In this process, which takes a tenth of the time."""
     path = workdir / name
     path.write_bytes(content)

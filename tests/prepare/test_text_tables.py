@@ -35,7 +35,7 @@ def read(line: bytes) -> Any:
         return line
 
 
-def refused(table: str | bytes, **how: Any) -> tuple[FormatFault, str]:
+def refused(table: str | bytes, **how: Any) -> tuple[str, str]:
     with pytest.raises(Unreadable) as caught:
         found(table, **how)
     return caught.value.complaint.code, caught.value.complaint.sentence

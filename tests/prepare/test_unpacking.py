@@ -29,13 +29,13 @@ ROWS = chats(20)
 MARKED = "tuneloop-secret-of-this-test"
 
 
-def complaint(name: str, content: bytes, workdir: Path, **how: int) -> tuple[FormatFault, str]:
+def complaint(name: str, content: bytes, workdir: Path, **how: int) -> tuple[str, str]:
     with pytest.raises(Unreadable) as caught:
         list(blocks(name, content, workdir, **how))
     return caught.value.complaint.code, caught.value.complaint.sentence
 
 
-def told_by_gunzip(content: bytes) -> tuple[FormatFault, str]:
+def told_by_gunzip(content: bytes) -> tuple[str, str]:
     """In this process, which takes a hundredth of the time."""
     with pytest.raises(Unreadable) as caught:
         list(gunzip.gunzipped([content], Budget(UnpackLimits())))
