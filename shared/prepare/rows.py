@@ -19,7 +19,7 @@ from shared.domain.conversation import Code
 from shared.domain.structs import learn
 from shared.prepare import shapes, styles
 from shared.prepare.options import Repairs
-from shared.prepare.shapes import MESSAGES
+from shared.prepare.shapes import MESSAGES, Shape
 from shared.prepare.styles import Style
 
 STYLES_SOUGHT_MAX: Final = 50  # in one file; its lines look alike or they do not
@@ -67,7 +67,7 @@ class Reader:
         self.written = bytearray()  # the canonical line of the last row, as `encoded` gives it
         self.notes: tuple[Code, ...] = ()  # what else there is to say of the last row
         self.roles: tuple[str, ...] = ()  # of the last row's messages
-        self.shape = MESSAGES  # what the last row was written as
+        self.shape: Shape = MESSAGES  # of the last row
         self._repairs = repairs
         self._taking_turns: set[tuple[str, ...]] = set()  # seen, and right
         self._encode_into = msgspec.json.Encoder().encode_into
@@ -75,7 +75,11 @@ class Reader:
         self._styles_sought = 0
 
     def read(self, line: bytes) -> Row | Code:
-        return self.read_quickly(line) or self.read_strictly(line)
+        if self.shape is MESSAGES:
+            row = self.read_quickly(line)
+        else:
+            row = self._read_shape_quickly(line) or self.read_quickly(line)
+        return row or self.read_strictly(line)
 
     def row_of_value(self, value: object) -> Row | Code:
         """For what is decoded already, by a parser that is as strict."""
@@ -111,6 +115,16 @@ class Reader:
         self.notes = ()
         self.shape = MESSAGES
         return row
+
+    def _read_shape_quickly(self, line: bytes) -> Row | None:
+        """The same for rows in another shape; tried once the strict reader has seen one."""
+        quick = shapes.quick_shapes(line, self.shape)
+        if quick is None:
+            return None
+        messages = [Message(role, content) for role, content in zip(quick.roles, quick.contents, strict=True)]  # type: ignore[arg-type]  # the shape names no other role
+        self._encode_into(_Written(messages), self.written)
+        self.roles, self.notes, self.shape = quick.roles, (), quick.shape
+        return Row(messages, msgspec.UNSET, msgspec.UNSET if quick.prompt_id is None else quick.prompt_id)
 
     def _take_turns(self, roles: tuple[str, ...]) -> bool:
         right = conversation.take_turns(roles)
