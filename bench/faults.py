@@ -27,6 +27,7 @@ Spoil = Callable[[Chat], bytes]
 
 LINE_BYTES_MAX: Final = 4 << 20  # the checker's default
 FAR_BEYOND_CONTEXT: Final = 100_000  # characters before the first answer: beyond 4,096 tokens by any estimate
+ABOUT_THE_CONTEXT: Final = 15_000  # nobody knows without the tokenizer
 MARKERS: Final = ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>")
 DROPPED: Final = "dropped"
 KEPT: Final = "kept"  # as it is, or repaired
@@ -67,6 +68,10 @@ class Sheet:
         for answer in self.answers:
             by_code.setdefault(answer.code, []).append(answer.line)
         return by_code
+
+    def named(self) -> set[tuple[str, int]]:
+        """(code, line) of all that has to be named; of line ends only the first is."""
+        return {(code, line) for code, lines in self.lines().items() for line in (lines[:1] if code == "crlf" else lines)}
 
     def kinds(self) -> Counter[str]:
         return Counter(answer.kind for answer in self.answers)
@@ -330,6 +335,8 @@ def _dropped() -> list[Kind]:
         "system and assistant": _roles("system", "assistant"),
         "user twice": _roles("user", "user", "assistant"),
         "assistant twice": _roles("user", "assistant", "assistant"),
+        "ends with a user": _roles("user", "assistant", "user"),
+        "ends with a user after a system message": _roles("system", "user", "assistant", "user"),
         "answers missing in the middle": _roles("user", "assistant", "user", "user", "assistant"),
     }
     template_markers = {f"{marker} in a text": _raw(marker.encode()) for marker in MARKERS}
@@ -377,12 +384,9 @@ def _noted() -> list[Kind]:
             "number of 5,000 digits": _also(b'"score":' + b"9" * 5_000),
             "nested": _with(meta={"tags": [["a"], []]}),
         },
-        "tools": {"of the row": _with(tools=[]), "with one": _with(tools=[{"type": "function", "function": {"name": "f"}}])},
+        "tools": {"an empty list": _with(tools=[]), "with one": _with(tools=[{"type": "function", "function": {"name": "f"}}])},
         "nul": {"in a question": _raw(rb"\u0000"), "in an answer": _raw(rb"\u0000\u0000", at=1)},
-        "trailing_user": {
-            "after an answer": _roles("user", "assistant", "user"),
-            "after a system message and an answer": _roles("system", "user", "assistant", "user"),
-        },
+        "near_context": {"long question": lambda chat: compact(_asks(chat, chat["prompt"] + " why" * (ABOUT_THE_CONTEXT // 4)))},
         "crlf": {"carriage return at the end": _edited(lambda line: line + b"\r")},
         "blank_line": {"empty": _whole(b""), "blanks": _whole(b" \t ")},
     }
@@ -417,6 +421,7 @@ def _right() -> list[Kind]:
         "empty prompt": _with(prompt=""),
         "other order of keys": lambda chat: compact(dict(reversed(chat.items()))),
         "40 messages": _roles(*("user", "assistant") * 20),
+        "tools that are null": _with(tools=None),
         "one letter each": _message(1, content="y"),
     }
     return [Kind(f"right: {name}", None, spoil, KEPT) for name, spoil in found.items()]
@@ -467,7 +472,16 @@ def _shouted(text: str) -> str:
     return "".join(letter.upper() if letter.isascii() else letter for letter in text)
 
 
+def _repaired_on_request() -> list[Kind]:
+    """What is dropped as bad_alternation unless the settings say that a last question without an answer may go."""
+    return _kinds(
+        "trailing_user",
+        {"after an answer": _roles("user", "assistant", "user"), "after all": _roles("system", *("user", "assistant") * 3, "user")},
+    )
+
+
 COPIES: Final = tuple(_copies())
+REPAIRED_ON_REQUEST: Final = tuple(_repaired_on_request())
 KINDS: Final = (*_dropped(), *_noted(), *_right(), *COPIES)
 
 

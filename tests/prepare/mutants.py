@@ -28,12 +28,16 @@ from json.encoder import encode_basestring, encode_basestring_ascii
 from random import Random
 from typing import Any, Final, NamedTuple, NoReturn
 
-Verdict = tuple[str | None, bytes]  # code of the fault, or None and the canonical line
+Verdict = tuple[str | None, bytes, frozenset[str]]  # code of the fault; or None, the canonical line, and what else was said of it
 Pairs = list[tuple[str, Any]]  # an object whose keys may stand twice
 
 SHOWN_MAX: Final = 3  # lines of each kind of mistake
 BATCH: Final = 5_000
+LINES_A_READER: Final = 60  # a reader learns from the lines before; so do its mistakes end
+NOTHING: Final[frozenset[str]] = frozenset()
+ROWS_A_HABIT: Final = 3
 DAMAGES: Final = 4  # of each row that was built
+SEPARATORS: Final = ((", ", ": "), (",", ":"))
 
 # ----------------------------------------------------------------------------------------------------------- the reference
 
@@ -76,18 +80,18 @@ def judged(line: bytes) -> Verdict:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
-        return "bad_utf8", b""
+        return "bad_utf8", b"", NOTHING
     if line.count(b"[") + line.count(b"{") > DEPTH_MAX and deepest(text) > DEPTH_MAX:
-        return "too_deep", b""
+        return "too_deep", b"", NOTHING
     _Seen.repeated_key = False
     try:
         row = _decoder.decode(text)
     except (ValueError, RecursionError):
-        return "bad_json", b""
+        return "bad_json", b"", NOTHING
     if _Seen.repeated_key:
-        return "duplicate_key", b""
+        return "duplicate_key", b"", NOTHING
     if "\\u" in text and any("\ud800" <= letter <= "\udfff" for letter in json.dumps(row, ensure_ascii=False)):
-        return "bad_surrogate", b""
+        return "bad_surrogate", b"", NOTHING
     return _judged_value(row)
 
 
@@ -115,49 +119,58 @@ def deepest(text: str) -> int:
 
 def _judged_value(row: Any) -> Verdict:
     if type(row) is not dict:
-        return "bad_type", b""
+        return "bad_type", b"", NOTHING
     if "messages" not in row:
-        return "missing_field", b""
+        return "missing_field", b"", NOTHING
     messages = row["messages"]
     if type(messages) is not list or any(key in row and type(row[key]) is not str for key in ("prompt", "prompt_id")):
-        return "bad_type", b""
+        return "bad_type", b"", NOTHING
     if not messages:
-        return "empty_messages", b""
+        return "empty_messages", b"", NOTHING
     for message in messages:
         if type(message) is not dict:
-            return "bad_type", b""
+            return "bad_type", b"", NOTHING
         if "role" not in message or "content" not in message:
-            return "missing_field", b""
+            return "missing_field", b"", NOTHING
         if type(message["role"]) is not str or type(message["content"]) is not str:
-            return "bad_type", b""
+            return "bad_type", b"", NOTHING
         if message["role"] not in ROLES:
-            return "bad_role", b""
+            return "bad_role", b"", NOTHING
     if any(set(message["content"]) <= BLANKS for message in messages):
-        return "empty_content", b""
+        return "empty_content", b"", NOTHING
     turns = [message["role"] for message in messages]
     if turns[0] == "system":
         del turns[0]
     if not turns or turns != ["user", "assistant"] * (len(turns) // 2):
-        return "bad_alternation", b""
+        return "bad_alternation", b"", NOTHING
     if any(marker in message["content"] for message in messages for marker in MARKERS):
-        return "template_markers", b""
-    if any("\0" in message["content"] for message in messages):
-        return "nul", b""
-    plain = {"messages": [{"role": message["role"], "content": message["content"]} for message in messages]}
-    return None, json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+        return "template_markers", b"", NOTHING
+    notes = {"nul"} if any("\0" in message["content"] for message in messages) else set()
+    texts = [message["content"].replace("\0", "") for message in messages]
+    if any(set(text) <= BLANKS for text in texts):
+        return "nul", b"", NOTHING
+    plain = {"messages": [{"role": message["role"], "content": text} for message, text in zip(messages, texts, strict=True)]}
+    if row.get("tools"):
+        notes.add("tools")
+    if set(row) - {"messages", "prompt", "prompt_id", "tools"} or any(set(message) != {"role", "content"} for message in messages):
+        notes.add("unknown_key")
+    return None, json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(), frozenset(notes)
 
 
 # ---------------------------------------------------------------------------------------------------------- the shipped one
 
 
 def shipped() -> Callable[[bytes], Verdict]:
-    from shared.prepare import Repairs, rows
+    from shared.prepare import rows
+    from shared.prepare.options import Repairs
 
-    reader = rows.Reader(Repairs(nul=False))
+    reader = rows.Reader(Repairs())
 
     def read(line: bytes) -> Verdict:
         row = reader.read(line)
-        return (None, bytes(reader.written)) if isinstance(row, rows.Row) else (row.value, b"")
+        if isinstance(row, rows.Row):
+            return None, bytes(reader.written), frozenset(note.value for note in reader.notes)
+        return row.value, b"", NOTHING
 
     return read
 
@@ -201,17 +214,35 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
     return itertools.islice(_endless(Random(seed)), count)
 
 
+class _Habit(NamedTuple):
+    """What the lines of one file have in common, as a rule."""
+
+    keys: tuple[str, ...]  # of the row, in order
+    role_first: bool
+    manner: _Manner
+
+
+def _habit(chance: Random) -> _Habit:
+    draw = chance.random
+    keys = [key for key in ("messages", "prompt", "prompt_id") if key == "messages" or draw() < 0.6]
+    chance.shuffle(keys)
+    manner = _Manner(chance) if draw() < 0.5 else _Plain(*SEPARATORS[int(draw() * len(SEPARATORS))])
+    return _Habit(tuple(keys), draw() < 0.6, manner)
+
+
 def _endless(chance: Random) -> Iterator[bytes]:
     earlier = b"{}"
     while True:
-        line = _written(_conversation(chance, odd=0.2), _Manner(chance)).encode()
-        yield line
-        for _ in range(DAMAGES):
-            yield _damaged(line, chance)
-        yield line[: int(chance.random() * len(line))] + earlier[int(chance.random() * len(earlier)) :]
-        for _ in range(DAMAGES // 2):
-            yield _balanced(chance)
-        earlier = line
+        habit = _habit(chance)
+        for _ in range(ROWS_A_HABIT):
+            line = _written(_conversation(chance, habit, odd=0.2), habit.manner).encode()
+            yield line
+            for _ in range(DAMAGES):
+                yield _damaged(line, chance)
+            yield line[: int(chance.random() * len(line))] + earlier[int(chance.random() * len(earlier)) :]
+            for _ in range(DAMAGES // 2):
+                yield _balanced(chance, habit)
+            earlier = line
 
 
 def _damaged(line: bytes, chance: Random) -> bytes:
@@ -239,20 +270,17 @@ def _damaged(line: bytes, chance: Random) -> bytes:
     return bytes(spoilt)
 
 
-def _conversation(chance: Random, *, odd: float, turns_min: int = 1) -> Pairs:
+def _conversation(chance: Random, habit: _Habit, *, odd: float, turns_min: int = 1) -> Pairs:
     """A row as pairs, so that any key can stand twice; with chance `odd` one thing of it is wrong."""
     draw = chance.random
     roles = ["user", "assistant"] * (turns_min + int(draw() * draw() * 4))
     if draw() < 0.15:
         roles.insert(0, "system")
     messages: list[Any] = [[("role", role), ("content", TEXTS[int(draw() * len(TEXTS))])] for role in roles]
-    if draw() < 0.3:
+    if not habit.role_first:
         messages = [message[::-1] for message in messages]
-    row: Pairs = [("messages", messages)]
-    if draw() < 0.6:
-        row.insert(int(draw() * 2), ("prompt", TEXTS[int(draw() * len(TEXTS))]))
-    if draw() < 0.6:
-        row.insert(int(draw() * (len(row) + 1)), ("prompt_id", f"id{int(draw() * 100)}"))
+    others = {"prompt": TEXTS[int(draw() * len(TEXTS))], "prompt_id": ("id", "é", '"')[int(draw() * 3)] + f"{int(draw() * 100)}"}
+    row: Pairs = [(key, messages if key == "messages" else others[key]) for key in habit.keys]
     if draw() < odd:
         _spoil(row, messages, chance)
     return row
@@ -340,13 +368,13 @@ def _joined(members: list[str], manner: _Manner) -> str:
     return manner.blank() + ("," + manner.blank()).join(members)
 
 
-def _balanced(chance: Random) -> bytes:
+def _balanced(chance: Random, habit: _Habit) -> bytes:
     """
     A row with a repeated key whose line has the length, and where possible the number of quotes, of its meaning when that is written
     plainly: what the repetition adds is saved at blanks and quotes.
     """
     draw = chance.random
-    row = _conversation(chance, odd=0.0, turns_min=2 + int(draw() * 4))  # many separators: each can save a byte
+    row = _conversation(chance, habit, odd=0.0, turns_min=2 + int(draw() * 4))  # many separators: each can save a byte
     messages = next(value for key, value in row if key == "messages")
     if draw() < 0.8:
         message = messages[int(draw() * len(messages))]
@@ -355,7 +383,7 @@ def _balanced(chance: Random) -> bytes:
     _repeat(row, messages, chance)
     plainly = _written(_meaning(row), _Plain(", " if draw() < 0.9 else ",", ": " if draw() < 0.9 else ":"))
     wanted, quotes = len(plainly.encode()), plainly.count('"')
-    line = _written(row, _Plain(", ", ": ") if draw() < 0.5 else _Plain(",", ":"))
+    line = _written(row, habit.manner if isinstance(habit.manner, _Plain) and draw() < 0.8 else _Plain(*SEPARATORS[int(draw() * 2)]))
     while line.count('"') > quotes and r"\"" in line and draw() < 0.95:
         line = line.replace(r"\"", r"\u0022", 1)
     excess = len(line.encode()) - wanted
@@ -400,21 +428,28 @@ class Mistakes(NamedTuple):
     shown: dict[str, list[str]]
 
 
-def compared(seed: int, count: int, read: Callable[[bytes], Verdict] | None = None) -> Mistakes:
-    """Read so many mutants with both; `read` stands in for the shipped reader."""
-    read = read or shipped()
+def compared(seed: int, count: int, new_reader: Callable[[], Callable[[bytes], Verdict]] = shipped) -> Mistakes:
+    """Read so many mutants with both; `new_reader` makes what stands in for the shipped reader."""
     verdicts: Counter[str] = Counter()
     mistakes: Counter[str] = Counter()
     shown: dict[str, list[str]] = {}
-    for line in mutants(seed, count):
+    read = new_reader()
+    for number, line in enumerate(mutants(seed, count)):
+        if number % LINES_A_READER == 0:
+            read = new_reader()
         wanted, seen = judged(line), read(line)
         verdicts[wanted[0] or "accepted"] += 1
         if wanted != seen:
             kind = _mistake(wanted, seen)
             mistakes[kind] += 1
             if len(examples := shown.setdefault(kind, [])) < SHOWN_MAX:
-                examples.append(f"{line[:2_000]!r}: wanted {wanted[0] or wanted[1]!r}, seen {seen[0] or seen[1]!r}")
+                examples.append(f"{line[:2_000]!r}: wanted {_said(wanted)}, seen {_said(seen)}")
     return Mistakes(count, verdicts["accepted"], verdicts, mistakes, shown)
+
+
+def _said(verdict: Verdict) -> str:
+    code, written, notes = verdict
+    return code or f"{written!r} {sorted(notes)}"
 
 
 def _mistake(wanted: Verdict, seen: Verdict) -> str:

@@ -23,42 +23,44 @@ def test_no_mutant_is_judged_otherwise_than_by_the_strict_reference() -> None:
 
 def keeps_the_last_key(line: bytes) -> Verdict:
     """A reader that does not look for repeated keys at all."""
-    code, written = mutants.judged(line)
-    if code != "duplicate_key":
-        return code, written
+    verdict = mutants.judged(line)
+    if verdict[0] != "duplicate_key":
+        return verdict
     return mutants.judged(json.dumps(json.loads(line)).encode())
 
 
 def trusts_the_length(line: bytes) -> Verdict:
     """A reader that takes a line without a look for repeated keys when it is as long as its meaning."""
-    code, written = mutants.judged(line)
-    if code == "duplicate_key" and len(line) in {len(plain) for plain in written_plainly(line)}:
+    verdict = mutants.judged(line)
+    if verdict[0] == "duplicate_key" and len(line) in {len(plain) for plain in written_plainly(line)}:
         return keeps_the_last_key(line)
-    return code, written
+    return verdict
 
 
 def trusts_the_length_and_the_quotes(line: bytes) -> Verdict:
-    code, written = mutants.judged(line)
-    sums = {(len(plain), plain.count(b'"')) for plain in written_plainly(line)} if code == "duplicate_key" else set()
-    return keeps_the_last_key(line) if (len(line), line.count(b'"')) in sums else (code, written)
+    verdict = mutants.judged(line)
+    sums = {(len(plain), plain.count(b'"')) for plain in written_plainly(line)} if verdict[0] == "duplicate_key" else set()
+    return keeps_the_last_key(line) if (len(line), line.count(b'"')) in sums else verdict
 
 
 def written_plainly(line: bytes) -> list[bytes]:
-    return [json.dumps(json.loads(line), ensure_ascii=False, separators=style).encode() for style in ((",", ":"), (", ", ": "))]
+    value = json.loads(line)
+    written = [json.dumps(value, ensure_ascii=False, separators=style) for style in mutants.SEPARATORS]
+    return [text.encode("utf-8", "surrogatepass") for text in written]
 
 
 @pytest.mark.parametrize("careless", [keeps_the_last_key, trusts_the_length, trusts_the_length_and_the_quotes])
 def test_the_search_finds_a_reader_that_overlooks_a_repeated_key(careless: Callable[[bytes], Verdict]) -> None:
-    found = mutants.compared(seed=2, count=2_000, read=careless)
+    found = mutants.compared(seed=2, count=2_000, new_reader=lambda: careless)
 
     assert found.mistakes["false accept"] > 0
 
 
 def test_the_search_finds_a_reader_that_refuses_what_is_right() -> None:
     def narrow(line: bytes) -> Verdict:
-        return ("bad_json", b"") if b"\\/" in line else mutants.judged(line)
+        return ("bad_json", b"", mutants.NOTHING) if b"\\/" in line else mutants.judged(line)
 
-    found = mutants.compared(seed=3, count=3_000, read=narrow)
+    found = mutants.compared(seed=3, count=3_000, new_reader=lambda: narrow)
 
     assert found.mistakes["false refusal"] > 0
 
