@@ -19,7 +19,9 @@ from shared.domain import formats as faults
 from shared.domain.conversation import Complaint
 from shared.prepare.formats import Budget, UnpackLimits, Unreadable
 
-BATCH_ROWS: Final = 32  # decoded at once, as fast as 500 would be; at the longest row that is taken 128 MB
+BATCH_ROWS_MAX: Final = 32  # decoded at once, as fast as 500 would be
+BATCH_BYTES: Final = 8 << 20  # of rows as long as they are on average; in memory they stand three times: table, objects, lines
+BUFFER_BYTES: Final = 1 << 20  # of a column that is read piece by piece; without it the column of a whole row group is read at once
 ARROW_FILE_MAGIC: Final = b"ARROW1"  # the format with an index, of pyarrow and polars; what datasets saves is a stream
 BAD_UTF8_LINE: Final = b'"\xff"\n'  # the reader names its number and says what is wrong with it
 KEPT_NULLS: Final = {"messages": frozenset({"role", "content"}), "conversations": frozenset({"from", "value"})}
@@ -31,10 +33,11 @@ def lines_of_parquet(path: Path, limits: UnpackLimits, *, line_bytes_max: int) -
     """Whole lines, some at a time. Raises Unreadable."""
     from pyarrow.parquet import ParquetFile
 
-    with _reading(faults.about_parquet) as done, ParquetFile(path, pre_buffer=False) as file:
+    with _reading(faults.about_parquet) as done, ParquetFile(path, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
         _refuse_by_footer(file.metadata, path.stat().st_size, limits, line_bytes_max)
         columns = _checked_columns(file.schema_arrow)
-        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns.all), use_threads=False)
+        rows = _batch_rows(sum(_group_bytes(file.metadata, limits)), file.metadata.num_rows)
+        batches = file.iter_batches(batch_size=rows, columns=list(columns.all), use_threads=False)
         yield from _lines_of_batches(batches, columns, Budget(limits, bytes_read=path.stat().st_size), done)
 
 
@@ -48,6 +51,10 @@ def lines_of_arrow(path: Path, limits: UnpackLimits) -> Iterator[bytes]:
         columns = _checked_columns(schema)
         batches = (_validated(batch) for batch in batches_of(list(columns.all)))
         yield from _lines_of_batches(batches, columns, Budget(limits, bytes_read=path.stat().st_size), done)
+
+
+def _batch_rows(total_bytes: int, rows: int) -> int:
+    return max(1, min(BATCH_ROWS_MAX, BATCH_BYTES * rows // max(total_bytes, 1)))
 
 
 class _Done:
@@ -70,7 +77,7 @@ def _reading(about: Callable[[str], Complaint]) -> Iterator[_Done]:
 
 
 def _refuse_by_footer(footer: Any, file_bytes: int, limits: UnpackLimits, line_bytes_max: int) -> None:
-    group_bytes = [footer.row_group(at).total_byte_size for at in range(min(footer.num_row_groups, limits.row_groups_max))]
+    group_bytes = _group_bytes(footer, limits)
     for what, seen, limit in (
         ("rows", footer.num_rows, limits.rows_max),
         ("columns", footer.num_columns, limits.columns_max),
@@ -81,6 +88,11 @@ def _refuse_by_footer(footer: Any, file_bytes: int, limits: UnpackLimits, line_b
         if seen > limit:
             raise Unreadable(faults.about_too_large(what=what, seen=seen, limit=limit))
     Budget(limits, bytes_read=file_bytes).spend(sum(group_bytes))
+
+
+def _group_bytes(footer: Any, limits: UnpackLimits) -> list[int]:
+    """Uncompressed, of each row group."""
+    return [footer.row_group(at).total_byte_size for at in range(min(footer.num_row_groups, limits.row_groups_max))]
 
 
 def _checked_columns(schema: Any) -> faults.Columns:
@@ -113,16 +125,19 @@ def _is_json(kind: Any) -> bool:
 
 # ------------------------------------------------------------------------------------------------------- Arrow
 
+_Batches = Callable[[list[str]], Iterator[Any]]  # of these columns
 
-def _arrow_stream(path: Path) -> tuple[Any, Callable[[list[str]], Iterator[Any]]]:
+
+def _arrow_stream(path: Path) -> tuple[Any, _Batches]:
     """A shard as `Dataset.save_to_disk` writes it. Nothing but the file is opened: no script, no cache, no network."""
     from datasets import Dataset
 
     dataset = Dataset.from_file(str(path)).with_format("arrow")
-    return dataset.data.schema, lambda columns: dataset.select_columns(columns).iter(batch_size=BATCH_ROWS)
+    rows = _batch_rows(path.stat().st_size, len(dataset))
+    return dataset.data.schema, lambda columns: dataset.select_columns(columns).iter(batch_size=rows)
 
 
-def _arrow_file(path: Path) -> tuple[Any, Callable[[list[str]], Iterator[Any]]]:
+def _arrow_file(path: Path) -> tuple[Any, _Batches]:
     import pyarrow
 
     reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(path)))
@@ -130,8 +145,9 @@ def _arrow_file(path: Path) -> tuple[Any, Callable[[list[str]], Iterator[Any]]]:
     def batches(columns: list[str]) -> Iterator[Any]:
         for at in range(reader.num_record_batches):
             batch = reader.get_batch(at).select(columns)
-            for first in range(0, batch.num_rows, BATCH_ROWS):
-                yield batch.slice(first, BATCH_ROWS)
+            rows = _batch_rows(batch.nbytes, batch.num_rows)
+            for first in range(0, batch.num_rows, rows):
+                yield batch.slice(first, rows)
 
     return reader.schema, batches
 

@@ -95,11 +95,11 @@ def as_saved_dataset(rows: list[dict[str, Any]], folder: Path) -> bytes:
     return shard.read_bytes()
 
 
-def as_arrow_file(rows: list[dict[str, Any]]) -> bytes:
+def as_arrow_file(rows: list[dict[str, Any]] | Any) -> bytes:
     import pyarrow
 
     sink = io.BytesIO()
-    table = pyarrow.Table.from_pylist(rows)
+    table = pyarrow.Table.from_pylist(rows) if isinstance(rows, list) else rows
     with pyarrow.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=7)
     return sink.getvalue()

@@ -198,3 +198,11 @@ def test_a_text_that_is_stored_once_and_repeated_is_refused_after_a_few_rows(tmp
     assert len(content) < 300_000
     assert code is FormatFault.PACKED_TOO_TIGHT
     assert time.monotonic() - begun < 5
+
+
+def test_a_dictionary_that_becomes_large_only_as_json_is_refused_too(tmp_path: Path) -> None:
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 1_000, pyarrow.int32()), pyarrow.array(["a" * 60_000]))
+    content = as_arrow_file(pyarrow.table({"prompt": texts, "completion": texts}))
+
+    assert len(content) < 200_000
+    assert refused("a.arrow", content, tmp_path) is FormatFault.PACKED_TOO_TIGHT

@@ -110,6 +110,13 @@ def test_a_stream_that_is_cut_anywhere_says_so() -> None:
         assert caught.value.complaint.code is FormatFault.BAD_GZIP
 
 
+def test_a_stream_that_is_cut_in_a_later_member_says_so() -> None:
+    first, second = gzip.compress(b"{}\n"), gzip.compress(b"[]\n")
+    for end in range(1, len(second)):
+        with pytest.raises(Unreadable, match="ends in the middle"):
+            list(gunzip.gunzipped([first + second[:end]], Budget(UnpackLimits())))
+
+
 def test_a_cut_stream_gives_what_is_whole_and_then_its_fault(tmp_path: Path) -> None:
     noise = [{"x": random.Random(number).randbytes(400).hex()} for number in range(2_000)]
     packed = gzip.compress(as_lines(noise))
@@ -285,6 +292,20 @@ def test_a_reader_that_stops_early_leaves_neither_process_nor_file(name: str, tm
 
     assert no_child_of_ours()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_does_not_notice_that_nobody_reads_is_ended_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = tmp_path / "deaf"
+    deaf.write_text("#!/bin/sh\necho '{}'\nexec sleep 60\n")
+    deaf.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(deaf))
+    reading = blocks("a.jsonl.gz", gzip.compress(b"{}"), tmp_path)
+    begun = time.monotonic()
+
+    assert next(reading) == b"{}\n"
+    reading.close()  # type: ignore[attr-defined]  # a generator
+    assert time.monotonic() - begun < 5
+    assert no_child_of_ours()
 
 
 def test_what_the_source_raises_is_passed_on_and_the_child_is_gone(tmp_path: Path) -> None:
