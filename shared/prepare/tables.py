@@ -49,8 +49,7 @@ def lines_of_arrow(path: Path, limits: UnpackLimits) -> Iterator[bytes]:
     with _reading(faults.about_arrow) as done:
         schema, batches_of = schema_and_batches(path)
         columns = _checked_columns(schema)
-        batches = (_validated(batch) for batch in batches_of(list(columns.all)))
-        yield from _lines_of_batches(batches, columns, Budget(limits, bytes_read=path.stat().st_size), done)
+        yield from _lines_of_batches(batches_of(list(columns.all)), columns, Budget(limits, bytes_read=path.stat().st_size), done)
 
 
 def _batch_rows(total_bytes: int, rows: int) -> int:
@@ -134,7 +133,7 @@ def _arrow_stream(path: Path) -> tuple[Any, _Batches]:
 
     dataset = Dataset.from_file(str(path)).with_format("arrow")
     rows = _batch_rows(path.stat().st_size, len(dataset))
-    return dataset.data.schema, lambda columns: dataset.select_columns(columns).iter(batch_size=rows)
+    return dataset.data.schema, lambda columns: map(_validated, dataset.select_columns(columns).iter(batch_size=rows))
 
 
 def _arrow_file(path: Path) -> tuple[Any, _Batches]:
@@ -144,7 +143,7 @@ def _arrow_file(path: Path) -> tuple[Any, _Batches]:
 
     def batches(columns: list[str]) -> Iterator[Any]:
         for at in range(reader.num_record_batches):
-            batch = reader.get_batch(at).select(columns)
+            batch = _validated(reader.get_batch(at).select(columns))
             rows = _batch_rows(batch.nbytes, batch.num_rows)
             for first in range(0, batch.num_rows, rows):
                 yield batch.slice(first, rows)
@@ -153,7 +152,10 @@ def _arrow_file(path: Path) -> tuple[Any, _Batches]:
 
 
 def _validated(batch: Any) -> Any:
-    """Offsets in an Arrow file are taken on trust, and a wrong one reads memory that is not its own."""
+    """
+    Offsets in an Arrow file are taken on trust, and a wrong one reads memory that is not its own. What is still not noticed here ends
+    this process, which is a child for that reason.
+    """
     from pyarrow import ArrowInvalid
 
     try:

@@ -85,16 +85,17 @@ def _limit_this_process(task: Task) -> None:
     if os.name != "posix":
         return
     seconds = task.limits.seconds_max
-    for what, limit in (
-        (resource.RLIMIT_AS, task.memory_bytes),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, STDERR_BYTES_MAX),  # the output is a pipe and has no size; there is nothing else to write
-        (resource.RLIMIT_CORE, 0),
+    for what, soft, hard in (
+        (resource.RLIMIT_AS, task.memory_bytes, task.memory_bytes),
+        (resource.RLIMIT_CPU, seconds, seconds + 1),  # at the first a signal that has a name of its own, at the second the end
+        (resource.RLIMIT_FSIZE, STDERR_BYTES_MAX, STDERR_BYTES_MAX),  # the output is a pipe and has no size; nothing else is written
+        (resource.RLIMIT_CORE, 0, 0),
     ):
-        _, hard = resource.getrlimit(what)
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        _, allowed = resource.getrlimit(what)
+        if allowed != resource.RLIM_INFINITY:
+            soft, hard = min(soft, allowed), min(hard, allowed)  # noqa: PLW2901
         with contextlib.suppress(ValueError, OSError):  # macOS refuses to limit an address space
-            resource.setrlimit(what, (allowed, allowed))
+            resource.setrlimit(what, (soft, hard))
 
 
 if __name__ == "__main__":

@@ -367,6 +367,36 @@ def test_a_child_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytes
     assert no_child_of_ours()
 
 
+@pytest.mark.parametrize(
+    ("signal_name", "name", "code", "says"),
+    [
+        ("XCPU", "a.parquet", FormatFault.UNPACK_LIMIT, "seconds of computing"),
+        ("SEGV", "a.parquet", FormatFault.BAD_PARQUET, "is damaged"),
+        ("BUS", "a.arrow", FormatFault.BAD_ARROW, "is damaged"),
+        ("ABRT", "a.arrow", FormatFault.UNPACK_LIMIT, "memory runs out"),
+    ],
+)
+def test_a_child_that_dies_says_by_its_signal_what_was_wrong(
+    *, signal_name: str, name: str, code: FormatFault, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "dying"
+    dying.write_text(f"#!/bin/sh\nulimit -c 0\nkill -{signal_name} $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    found, sentence = complaint(name, b"PAR1", tmp_path)
+
+    assert found is code
+    assert says in sentence
+
+
+def test_a_child_that_computes_for_too_long_is_ended(tmp_path: Path) -> None:
+    """An array of nothing but commas is the most work for a byte."""
+    code, sentence = complaint("a.json", b"[" + b"1," * 20_000_000, tmp_path, seconds_max=1)
+
+    assert code is FormatFault.UNPACK_LIMIT
+    assert "than 1 seconds" in sentence
+
+
 def test_the_time_that_the_reader_takes_does_not_count(tmp_path: Path) -> None:
     reading = blocks("a.jsonl.gz", gzip.compress(random.Random(1).randbytes(4 << 20), 1), tmp_path, seconds_max=1)
     next(reading)
