@@ -12,6 +12,7 @@ from shared.prepare.options import Options, Repairs, RowsMin, options_of
 from shared.prepare.preparation import REPORT, SAMPLES, prepare
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
+from shared.prepare.tokenizer import Tokenizer, tokenizer_of
 
 __all__ = [
     "prepare",
@@ -24,6 +25,8 @@ __all__ = [
     "RowsMin",
     "Repairs",
     "UnpackLimits",
+    "Tokenizer",
+    "tokenizer_of",
     "Progress",
     "Prepared",
     "PreparedFile",

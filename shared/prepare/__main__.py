@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="for the three files, report.html and the manifest")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
     parser.add_argument("--settings", metavar="FILE", type=Path, help="a JSON object of options; docs/preparing.md names them")
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", type=Path, help="tokenizer.json of the model: tokens are counted instead of estimated"
+    )
     asked = parser.parse_args(arguments)
     for file in asked.files:
         if not file.is_file():
@@ -50,10 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
     except (OSError, ValueError) as wrong:
         parser.error(f"{asked.settings}: {wrong}")
-    return _run(asked.files, asked.out, options, as_json=asked.json)
+    try:
+        tokenizer = prepare.tokenizer_of(asked.tokenizer.read_bytes()) if asked.tokenizer else None
+    except (OSError, ValueError) as wrong:
+        parser.error(f"{asked.tokenizer}: {wrong}")
+    return _run(asked.files, asked.out, options, tokenizer, as_json=asked.json)
 
 
-def _run(files: Sequence[Path], out: Path, options: prepare.Options, *, as_json: bool) -> int:
+def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: prepare.Tokenizer | None, *, as_json: bool) -> int:
     started = time.monotonic()
     show = _bar(started) if sys.stderr.isatty() else _hide
     try:
@@ -61,7 +68,12 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, *, as_json:
         (out / MANIFEST).unlink(missing_ok=True)  # of an earlier preparation: until the end, nothing here is published
         with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
             outcome = prepare.prepare(
-                [prepare.source_of_file(file) for file in files], FolderPlace(out), options=options, workdir=Path(workdir), progress=show
+                [prepare.source_of_file(file) for file in files],
+                FolderPlace(out),
+                options=options,
+                workdir=Path(workdir),
+                tokenizer=tokenizer,
+                progress=show,
             )
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")

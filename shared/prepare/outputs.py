@@ -22,7 +22,7 @@ from shared.prepare.options import Options
 from shared.prepare.result import PreparedFile
 from shared.prepare.source import SIDES, Side
 
-BLOCK_BYTES: Final = 5 << 20  # Azure's high-throughput path begins above 4 MiB (storage-blob-scale-targets)
+PIECE_BYTES: Final = 256 << 10  # handed over at once; a place gathers what it wants to send together
 END_OF_LINE: Final = ord("\n")
 WAITING_BYTES_MAX: Final = 8 << 20
 LATER_BYTES_MAX: Final = 4 << 20  # rows that must not be the first of a file
@@ -37,7 +37,7 @@ class Output:
         self.rows = 0
         self.bytes = 0
         self._hash = hashlib.sha256()
-        self._block = bytearray(BLOCK_BYTES)  # one for all blocks: pages of a fresh one would cost more than the copying
+        self._piece = bytearray(PIECE_BYTES)  # one for all: pages of a fresh one would cost more than the copying
         self._filled = 0
         self._file: StagedFile = place.stage(name)
 
@@ -45,21 +45,21 @@ class Output:
         """Append a row without its end."""
         start = self._filled
         end = start + len(row)
-        if end >= BLOCK_BYTES:
+        if end >= PIECE_BYTES:
             self._flush()
-            if len(row) >= BLOCK_BYTES:
+            if len(row) >= PIECE_BYTES:
                 self._hand_over(bytes(row) + b"\n")
                 self.rows += 1
                 return
             start, end = 0, len(row)
-        self._block[start:end] = row
-        self._block[end] = END_OF_LINE
+        self._piece[start:end] = row
+        self._piece[end] = END_OF_LINE
         self._filled = end + 1
         self.rows += 1
 
     def _flush(self) -> None:
         if self._filled:
-            self._hand_over(bytes(memoryview(self._block)[: self._filled]))
+            self._hand_over(bytes(memoryview(self._piece)[: self._filled]))
             self._filled = 0
 
     def _hand_over(self, block: bytes) -> None:
@@ -76,7 +76,7 @@ class Output:
         self._file.commit(self._hash.hexdigest())
 
     def abandon(self) -> None:
-        self._block = bytearray()
+        self._piece = bytearray()
         self._file.abandon()
 
 
@@ -100,6 +100,11 @@ class _SideFile(Output):
         self.write(row)
         self._write_later()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are held back until there is a first one."""
+        return len(self._later)
+
     def _write_later(self) -> None:
         for row in self._later:
             self.write(row)
@@ -118,39 +123,44 @@ class Sides:
         self._options = options
         self._given = given
         self._side_of = side_of
-        self._waiting: list[tuple[int, bytes, bool]] | None = [] if side_of is None else None
+        self._waiting: list[tuple[int, bytes, bool]] = []
         self._waiting_bytes = 0
         self._samples = _Samples(options)
         self.method = "counted_off" if side_of else "fixed_cut"
         self.keys = array("Q")  # of the rows that are cut here, in their order; kept while it is not known whether the cut will do
-        self.counts: dict[Side, int] = dict.fromkeys(SIDES, 0)
+
+    @property
+    def counts(self) -> dict[Side, int]:
+        """Rows of each side; rows that wait are of none yet."""
+        return {side: file.rows + file.waiting for side, file in self._files.items()}
 
     def __len__(self) -> int:
         """Rows that were taken."""
-        return sum(self.counts.values()) + (len(self._waiting) if self._waiting is not None else 0)
+        return sum(self.counts.values()) + len(self._waiting)
 
     def add(self, row: bytearray, key: int, side: Side | None, *, may_be_first: bool) -> None:
         """`side`: where the row's owner wants it; None: the cut decides."""
-        if side is not None:
-            self._write(row, key, side, may_be_first=may_be_first)
-            return
-        self.keys.append(key)
-        if self._waiting is None:
-            assert self._side_of is not None
-            self._write(row, key, self._side_of(key), may_be_first=may_be_first)
-            return
+        if side is None:
+            self.keys.append(key)
+            if self._side_of is None:
+                self._wait(row, key, may_be_first=may_be_first)
+                return
+            side = self._side_of(key)
+        self._write(row, key, side, may_be_first=may_be_first)
+
+    def _wait(self, row: bytearray, key: int, *, may_be_first: bool) -> None:
         self._waiting.append((key, bytes(row), may_be_first))
         self._waiting_bytes += len(row)
         if self._waiting_bytes > WAITING_BYTES_MAX or len(self._waiting) > split.ROWS_COUNTED_OFF_MAX:
             self._let_in(split.at_fixed_hash(self._options, self._given))
 
     def _let_in(self, side_of: split.SideOf) -> None:
-        waiting, self._waiting, self._side_of = self._waiting or [], None, side_of
-        for key, row, may_be_first in waiting:
+        self._side_of = side_of
+        for key, row, may_be_first in self._waiting:
             self._write(row, key, side_of(key), may_be_first=may_be_first)
+        self._waiting.clear()
 
     def _write(self, row: bytes | bytearray, key: int, side: Side, *, may_be_first: bool) -> None:
-        self.counts[side] += 1
         file = self._files[side]
         if file.rows:
             file.write(row)
@@ -161,7 +171,7 @@ class Sides:
 
     def better_cut(self) -> split.SideOf | None:
         """After the last row: None when every row lies right; otherwise the cut with which to read the upload again. Raise NoCut."""
-        if self._waiting is not None:
+        if self._side_of is None:
             side_of = split.sides(self.keys, self._options, self._given)
             if side_of is None:
                 raise NoCut

@@ -8,8 +8,10 @@ every machine and on every version of Python.
 from __future__ import annotations
 
 import codecs
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +28,9 @@ from shared.prepare.outputs import NoCut, Quarantine, Sides
 from shared.prepare.readers import Reading, Unreadable
 from shared.prepare.report import Faults, Measures, cost_basis, token_facts
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
+from shared.prepare.shapes import MESSAGES
 from shared.prepare.source import SIDES, Side, Source
+from shared.prepare.tokenizer import Sample, Tokenizer
 
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
@@ -41,14 +45,36 @@ def _silent(_progress: Progress) -> None:
 
 
 def prepare(
-    sources: Sequence[Source], place: Place, *, options: Options, workdir: Path, progress: Callable[[Progress], None] = _silent
+    sources: Sequence[Source],
+    place: Place,
+    *,
+    options: Options,
+    workdir: Path,
+    tokenizer: Tokenizer | None = None,
+    progress: Callable[[Progress], None] = _silent,
 ) -> Prepared | Refused:
     """
     Judge every row of the sources and publish what training can use, or nothing of it; the report is written either way. `workdir` is
-    needed for tables alone. Raise StreamEndedEarly when a stream was not what it was announced to be, and pass on what a stream or the
-    place itself raises: then nothing is known yet, and nothing is published.
+    needed for tables alone; with a `tokenizer` tokens are counted where their number decides, and estimated better elsewhere. Raise
+    StreamEndedEarly when a stream was not what it was announced to be, and pass on what a stream or the place itself raises: then
+    nothing is known yet, and nothing is published.
     """
-    return _Preparation(sources, place, options, workdir, progress).outcome()
+    asked = _Asked(sources=sources, place=place, options=options, workdir=workdir, tokenizer=tokenizer)
+    return _Preparation(asked, progress).outcome()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    sources: Sequence[Source]
+    place: Place
+    options: Options
+    workdir: Path
+    tokenizer: Tokenizer | None
+
+    @property
+    def given(self) -> frozenset[Side]:
+        """Sides that have files of their own; the others are cut from the rest."""
+        return frozenset(source.side for source in self.sources if source.side is not None and source.side != "train")
 
 
 class _Rejected(Exception):
@@ -60,13 +86,9 @@ class _Rejected(Exception):
 
 
 class _Preparation:
-    def __init__(
-        self, sources: Sequence[Source], place: Place, options: Options, workdir: Path, progress: Callable[[Progress], None]
-    ) -> None:
-        self._sources = sources
-        self._place = place
-        self._options = options
-        self._workdir = workdir
+    def __init__(self, asked: _Asked, progress: Callable[[Progress], None]) -> None:
+        self._asked = asked
+        self._place = asked.place
         self._progress = progress
         self._passes = 1
 
@@ -86,17 +108,22 @@ class _Preparation:
             judged.abandon()
 
     def _pass(self, side_of: split.SideOf | None) -> _Pass:
-        return _Pass(self._sources, self._place, self._options, workdir=self._workdir, tell=self._tell, side_of=side_of)
+        return _Pass(self._asked, self._tell, side_of)
 
     def _tell(self, bytes_read: int, rows_taken: int) -> None:
-        total = sum(source.size for source in self._sources)
+        total = sum(source.size for source in self._asked.sources)
         self._progress(Progress(bytes_read=(self._passes - 1) * total + bytes_read, bytes_total=self._passes * total, rows=rows_taken))
 
     def _published(self, judged: _Pass) -> Prepared:
         files, samples = judged.sides.finished()
         content = outputs.content_sha256(files)
         manifest = result.manifest(
-            files=files, content_sha256=content, sources=self._sources, options=self._options, method=judged.sides.method, tokenizer=""
+            files=files,
+            content_sha256=content,
+            sources=self._asked.sources,
+            options=self._asked.options,
+            method=judged.sides.method,
+            tokenizer=self._asked.tokenizer.sha256 if self._asked.tokenizer else "",
         )
         report = judged.report("accepted", _accepted(files, judged.faults), files)
         there = self._place.published(content)
@@ -126,32 +153,25 @@ class _Preparation:
 class _Pass:
     """One reading of all sources."""
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        place: Place,
-        options: Options,
-        *,
-        workdir: Path,
-        tell: Callable[[int, int], None],
-        side_of: split.SideOf | None,
-    ) -> None:
-        self._sources = sources
-        self._options = options
-        self._workdir = workdir
+    def __init__(self, asked: _Asked, tell: Callable[[int, int], None], side_of: split.SideOf | None) -> None:
+        self._sources = asked.sources
+        self._options = options = asked.options
+        self._workdir = asked.workdir
+        self._tokenizer = asked.tokenizer
         self._tell = tell
-        self._given: frozenset[Side] = frozenset(source.side for source in sources if source.side is not None and source.side != "train")
-        self.sides = Sides(place, options, given=self._given, side_of=side_of)
-        self.quarantine = Quarantine(place, options)
+        self._given = asked.given
+        self.sides = Sides(asked.place, options, given=self._given, side_of=side_of)
+        self.quarantine = Quarantine(asked.place, options)
         self.faults = Faults(options)
         self._measures = Measures()
+        self._sample = Sample() if asked.tokenizer else None
         self._rows = 0  # seen, blank lines not counted
         self._bytes_read = 0
         self._contents = KeySet()
         self._ids = KeySet()
         self._prompts = KeySet()
         self._held_out: dict[Side, KeySet] = {side: KeySet() for side in self._given}
-        self._files = [_about(source) for source in sources]
+        self._files = [_about(source) for source in asked.sources]
         self._head = b""
 
     def abandon(self) -> None:
@@ -211,7 +231,9 @@ class _Pass:
         held_out_here = self._held_out[side] if side else None
         held_out_elsewhere = [keys for other, keys in self._held_out.items() if other != side and len(keys)]
         surely_within = tokens.bytes_surely_within(options.context_tokens)
-        shapes: Counter[str] = Counter()
+        sample = self._sample
+        others: Counter[str] = Counter()  # rows in shapes other than messages; hashing a name costs more than comparing it
+        in_messages = 0
         seen = first_carriage_return = carriage_returns = 0
         try:
             for number, line in lines.numbered_lines(self._peeked(reading.chunks, file), bytes_max=options.line_bytes_max):
@@ -240,7 +262,8 @@ class _Pass:
                 if held_out_elsewhere and any(key in keys for keys in held_out_elsewhere):
                     drop(Code.PROMPT_LEAKS, file, number, line)
                     continue
-                if not is_new_content(hashed(written)):
+                content = hashed(written)
+                if not is_new_content(content):
                     drop(Code.DUP_CONTENT, file, number, line)
                     continue
                 if late:
@@ -251,14 +274,19 @@ class _Pass:
                     faults.add(Code.DUP_ID, file, number, line)
                 for note in reader.notes:
                     faults.add(note, file, number, line)
+                if sample is not None:
+                    sample.offer(content, written)
                 if held_out_here is not None:
                     held_out_here.add(key)
-                shapes[reader.shape] += 1
+                if reader.shape is MESSAGES:
+                    in_messages += 1
+                else:
+                    others[reader.shape] += 1
                 measure(len(written), reader.roles)
                 add(written, key, side, may_be_first=late is None)
         finally:  # also of a file that turns out to be unreadable half-way
             about["rows"] = seen
-            about["shapes"] = dict(sorted(shapes.items()))
+            about["shapes"] = ({str(MESSAGES): in_messages} if in_messages else {}) | {str(shape): n for shape, n in sorted(others.items())}
             self._rows += seen
             if carriage_returns:
                 faults.add(Code.CRLF, file, first_carriage_return, None, count=carriage_returns)
@@ -269,14 +297,16 @@ class _Pass:
 
     def _answers_late(self, row: rows.Row, surely_within: int) -> Code | None:
         """Too late for the model to learn from it, perhaps too late, or in time."""
-        before = 0
-        for message in row.messages:
-            if message.role == "assistant":
-                break
-            before += len(message.content.encode())
+        texts = list(itertools.takewhile(_is_no_answer, row.messages))
+        before = sum(len(message.content.encode()) for message in texts)
         if before <= surely_within:
             return None
-        return Code.BEYOND_CONTEXT if before > tokens.bytes_surely_beyond(self._options.context_tokens) else Code.NEAR_CONTEXT
+        if before > tokens.bytes_surely_beyond(self._options.context_tokens):
+            return Code.BEYOND_CONTEXT
+        if self._tokenizer is None:
+            return Code.NEAR_CONTEXT
+        counted = self._tokenizer.count_messages([message.content for message in texts])
+        return Code.BEYOND_CONTEXT if counted >= self._options.context_tokens else None
 
     # ---------------------------------------------------------------------------------------------------- ending
 
@@ -308,7 +338,9 @@ class _Pass:
     def report(self, verdict: str, sentence: str, files: Mapping[Side, PreparedFile]) -> dict[str, Any]:
         faults, measures, options = self.faults, self._measures, self._options
         codes = faults.as_dict()
-        token_counts = token_facts(measures, faults, options, ())
+        token_counts = token_facts(
+            measures, faults, options, self._sample.counted(self._tokenizer) if self._sample and self._tokenizer else ()
+        )
         training_rows = files["train"].rows if files else 0
         return {
             "schema": REPORT_SCHEMA,
@@ -337,6 +369,10 @@ class _Pass:
             "cost_basis": cost_basis(estimated_tokens=token_counts["estimate"], training_rows=training_rows, accepted=len(self.sides)),
             "quarantine": {"rows": self.quarantine.rows, "written": self.quarantine.output.rows},
         }
+
+
+def _is_no_answer(message: rows.Message) -> bool:
+    return message.role != "assistant"
 
 
 def _about(source: Source) -> dict[str, Any]:

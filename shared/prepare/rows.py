@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any, Final, Literal, NoReturn
 
 import msgspec
@@ -135,12 +134,15 @@ class Reader:
     def _names_each_key_once(self, line: bytes, row: Row, roles: tuple[str, ...]) -> bool:
         """Whether it is proven; a parser keeps the last of two equal keys and does not tell. Three proofs, the cheapest first."""
         written = self.written
-        lengths = {}
+        lengths: dict[str, int] = {}  # of the JSON texts of prompt and prompt_id, without their quotes
+        known = len(written)
         if row.prompt is not msgspec.UNSET:
-            lengths["prompt"] = len(_encode(row.prompt)) - 2
+            lengths["prompt"] = length = len(_encode(row.prompt)) - 2
+            known += _PROMPT_BYTES + length
         if row.prompt_id is not msgspec.UNSET:
-            lengths["prompt_id"] = len(_encode(row.prompt_id)) - 2
-        if leaves_no_room(line, written, lengths):
+            lengths["prompt_id"] = length = len(_encode(row.prompt_id)) - 2
+            known += _PROMPT_ID_BYTES + length
+        if len(line) - known < _SECOND_KEY_BYTES:  # `written` is the shortest way to write what was read: no room for a second key
             return True
         if self._style:
             if self._style.explains(line, roles, written, lengths):
@@ -211,17 +213,10 @@ def _repaired(value: object, fault: Code, repairs: Repairs) -> tuple[dict[str, A
 _SECOND_KEY_BYTES: Final = len(b'"prompt":"",')
 # … and a second key together with two quotes spelt as \u0022 elsewhere, each four bytes longer than \".
 _HIDDEN_KEY_BYTES: Final = len(b'"messages":[],') + 2 * 4
-_KEY_BYTES: Final = {"prompt": len(b'"prompt":"",'), "prompt_id": len(b'"prompt_id":"",')}
+_PROMPT_BYTES: Final = len(b'"prompt":"",')
+_PROMPT_ID_BYTES: Final = len(b'"prompt_id":"",')
 _ROW_QUOTES: Final = 2  # of the canonical row, around "messages"
 _MESSAGE_QUOTES: Final = 8
-
-
-def leaves_no_room(line: bytes, written: bytearray, lengths: Mapping[str, int]) -> bool:
-    """Whether the line is too short for a second key: `written` is the shortest way to write what was read of it."""
-    known = len(written)
-    for key, length in lengths.items():
-        known += _KEY_BYTES[key] + length
-    return len(line) - known < _SECOND_KEY_BYTES
 
 
 def has_no_other_text(line: bytes, row: Row, written: bytearray) -> bool:

@@ -1,0 +1,71 @@
+"""
+Counting tokens exactly, with the tokenizer file of the model that its owner supplies (tokenizer.json of Hugging Face).
+
+It is never needed: without one the estimate of `tokens` holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from shared.prepare.tokens import MESSAGE_TOKENS
+
+FILE_BYTES_MAX: Final = 64 << 20  # the largest that models of this kind have is 20 MB
+SAMPLE_ROWS: Final = 200  # total within 0.4 % (data of ultrachat's shape, measured)
+SAMPLE_ROW_BYTES_MAX: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """`encode` is that of tokenizers.Tokenizer."""
+
+    sha256: str  # hex, of the file
+    encode: Any
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, without those that a template adds."""
+        return len(self.encode(text, add_special_tokens=False).ids)
+
+    def count_messages(self, texts: Sequence[str]) -> int:
+        return sum(self.count(text) + MESSAGE_TOKENS for text in texts)
+
+
+def tokenizer_of(file: bytes) -> Tokenizer:
+    """Raise ValueError with a sentence for a file that is none."""
+    from tokenizers import Tokenizer as Reader
+
+    if len(file) > FILE_BYTES_MAX:
+        raise ValueError(f"The tokenizer file has {len(file):,} bytes, more than the {FILE_BYTES_MAX:,} allowed.")
+    try:
+        read = Reader.from_str(file.decode())
+    except Exception as error:  # noqa: BLE001  # the library raises bare Exception
+        raise ValueError(f"The tokenizer file cannot be read ({error}); give the model's tokenizer.json.") from None
+    return Tokenizer(hashlib.sha256(file).hexdigest(), read.encode)
+
+
+class Sample:
+    """The rows with the smallest hashes: as good as drawn by lot, whatever the order of the file."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[int, bytes]] = []  # a heap, largest hash first
+
+    def offer(self, content_hash: int, row: bytes | bytearray) -> None:
+        if len(row) > SAMPLE_ROW_BYTES_MAX:
+            return
+        if len(self._rows) < SAMPLE_ROWS:
+            heapq.heappush(self._rows, (-content_hash, bytes(row)))
+        elif -content_hash > self._rows[0][0]:
+            heapq.heapreplace(self._rows, (-content_hash, bytes(row)))
+
+    def counted(self, tokenizer: Tokenizer) -> list[tuple[int, int]]:
+        """(bytes of UTF-8, tokens) of the texts of each row."""
+        counted = []
+        for _, row in sorted(self._rows):
+            texts = [message["content"] for message in json.loads(row)["messages"]]
+            counted.append((sum(len(text.encode()) for text in texts), sum(map(tokenizer.count, texts))))
+        return counted
