@@ -10,8 +10,9 @@ Bytes, encodings and files are not here: this module sees values that a strict J
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -70,6 +71,7 @@ class Code(StrEnum):
     TOO_LARGE = "too_large"
     TOO_FEW_ROWS = "too_few_rows"
     TOO_FEW_PROMPTS = "too_few_prompts"
+    BAD_SET = "bad_set"
 
 
 class Severity(StrEnum):
@@ -85,7 +87,8 @@ _SEVERITY: Final = {
     **dict.fromkeys((Code.TRAILING_USER, Code.NUL, Code.BYTE_ORDER_MARK, Code.CRLF, Code.BLANK_LINE), Severity.REPAIRED),
     **dict.fromkeys((Code.DUP_ID, Code.DUP_PROMPT, Code.UNKNOWN_KEY, Code.TOOLS, Code.NEAR_CONTEXT), Severity.NOTED),
     **dict.fromkeys(
-        (Code.EMPTY_FILE, Code.WRONG_SUFFIX, Code.NOT_JSONL, Code.TOO_LARGE, Code.TOO_FEW_ROWS, Code.TOO_FEW_PROMPTS), Severity.FATAL
+        (Code.EMPTY_FILE, Code.WRONG_SUFFIX, Code.NOT_JSONL, Code.TOO_LARGE, Code.TOO_FEW_ROWS, Code.TOO_FEW_PROMPTS, Code.BAD_SET),
+        Severity.FATAL,
     ),
 }
 _NO_ONES_FAULT: Final = frozenset({Code.BEYOND_CONTEXT, Code.DUP_CONTENT, Code.PROMPT_LEAKS})
@@ -317,10 +320,16 @@ _WORDING: Final = {
 }
 
 
-def about_rows(code: Code, *, count: int, first_lines: Sequence[int], unit: str, limits: Limits) -> Complaint:
-    """`unit` is "line" in a text file and "row" in a table."""
+def about_rows(
+    code: Code, *, count: int, first_lines: Sequence[int], unit: str, limits: Limits, files: Sequence[tuple[str, str]] = ()
+) -> Complaint:
+    """
+    `unit` is "line" in a text file and "row" in a table. `files`: name and unit of the file that each of the first lines stands in; left
+    out when there is only one.
+    """
     wording = _WORDING[code]
-    what = f"{_named(unit, count, first_lines)} {wording.one if count == 1 else wording.many}"
+    where = _named_in_files(count, first_lines, files) if files else _named(unit, count, first_lines)
+    what = f"{where} {wording.one if count == 1 else wording.many}"
     return Complaint(code=code, what=what, remedy=wording.remedy(limits), count=count, first_lines=tuple(first_lines))
 
 
@@ -331,7 +340,36 @@ def _named(unit: str, count: int, first_lines: Sequence[int]) -> str:
     names = [f"{number:,}" for number in first_lines[:LINES_NAMED_MAX]]
     if more := count - len(names):
         names.append(f"{more:,} more")
-    return f"{unit}s {', '.join(names[:-1])} and {names[-1]}"
+    return f"{unit}s {_listed(names)}"
+
+
+def _named_in_files(count: int, first_lines: Sequence[int], files: Sequence[tuple[str, str]]) -> str:
+    """line 3 of a.jsonl · lines 3 and 8 of a.jsonl, row 1 of b.parquet and 14 more"""
+    named = list(zip(files, first_lines, strict=True))[:LINES_NAMED_MAX]
+    parts = []
+    for (name, unit), places in itertools.groupby(named, key=lambda place: place[0]):
+        numbers = [number for _, number in places]
+        parts.append(f"{_named(unit, len(numbers), numbers)} of {name}")
+    if more := count - len(named):
+        parts.append(f"{more:,} more")
+    return _listed(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """a · a and b · a, b and c"""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def about_set(what: str, remedy: str) -> Complaint:
+    """Of a `_dataset.json` or the files that it names."""
+    return Complaint(code=Code.BAD_SET, what=what, remedy=remedy)
+
+
+def of_file(complaint: Complaint, name: str) -> Complaint:
+    """The same about one of several files: it has to say which."""
+    start = "the file"
+    what = f"{start} {name}{complaint.what.removeprefix(start)}" if complaint.what.startswith(start) else f"in {name} {complaint.what}"
+    return replace(complaint, what=what)
 
 
 def about_empty_file() -> Complaint:
@@ -353,18 +391,20 @@ def about_looks(*, looks_like: str, remedy: str) -> Complaint:
     return Complaint(code=Code.NOT_JSONL, what=f"the file looks like {looks_like}, not like JSON lines", remedy=remedy)
 
 
-def about_size(*, what: str, seen: int, limit: int) -> Complaint:
+def about_size(*, what: str, seen: int, limit: int, files: int = 1) -> Complaint:
+    subject = "the file has" if files == 1 else "the files together have"
     return Complaint(
-        code=Code.TOO_LARGE, what=f"the file has {seen:,} {what}, more than the {limit:,} allowed", remedy="split it into several"
+        code=Code.TOO_LARGE, what=f"{subject} {seen:,} {what}, more than the {limit:,} allowed", remedy="split it into several"
     )
 
 
-def about_too_few_rows(*, usable: int, needed: tuple[int, int, int]) -> Complaint:
-    train, validation, test = needed
+def about_too_few_rows(*, usable: int, needed: tuple[int, int, int], files: int = 1) -> Complaint:
+    """`needed`: rows to train on, to validate and to test; 0 for a side that has a file of its own."""
+    subject = "the file has" if files == 1 else "the training data has" if 0 in needed else "the files together have"
     return Complaint(
         code=Code.TOO_FEW_ROWS,
-        what=f"the file has {usable:,} usable {'row' if usable == 1 else 'rows'}, fewer than the {sum(needed):,} needed",
-        remedy=f"add conversations ({train:,} to train on, {validation:,} to validate and {test:,} to test)",
+        what=f"{subject} {usable:,} usable {'row' if usable == 1 else 'rows'}, fewer than the {sum(needed):,} needed",
+        remedy=f"add conversations ({_needed(needed)})",
     )
 
 
@@ -377,13 +417,18 @@ def about_short_side(side: str, usable: int, needed: int) -> Complaint:
 
 
 def about_too_few_prompts(*, usable: int, prompts: int, needed: tuple[int, int, int]) -> Complaint:
-    train, validation, test = needed
     beginnings = "the same user message" if prompts == 1 else f"only {prompts:,} different user messages"
     return Complaint(
         code=Code.TOO_FEW_PROMPTS,
-        what=f"the {usable:,} usable rows begin with {beginnings}, so they cannot be cut into {train:,} to train on, "
-        f"{validation:,} to validate and {test:,} to test without a prompt on two sides",
+        what=f"the {usable:,} usable rows begin with {beginnings}, so they cannot be cut into {_needed(needed)} "
+        "without a prompt on two sides",
         remedy="add conversations that begin differently",
+    )
+
+
+def _needed(rows: tuple[int, int, int]) -> str:
+    return _listed(
+        [f"{count:,} {purpose}" for count, purpose in zip(rows, ("to train on", "to validate", "to test"), strict=True) if count]
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SLUG_LENGTH_MAX = 20  # characters: 20 + '-' + 8 hex = 29 of the 32 that an endpoint name may have
 ENDPOINT_HASH_LENGTH = 8  # hex digits
 DEPLOYMENT_HASH_LENGTH = 8  # hex digits; 'd' + 9 digits + '-' + 8 = 19 of 32 characters
-OPTIONS_HASH_LENGTH = 8  # hex digits
+OPTIONS_HASH_LENGTH = 8  # hex digits; of options, rules and members
 JOB_NAME = re.compile(r"ft-(?P<training>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
 
 OWNER_TAG = "tuneloop-owner"
@@ -70,9 +70,12 @@ def model(base_model: str, service: str) -> str:
     return f"{base_model}-{slug(service)}"
 
 
-def prepared_folder(owner: str, service: str, tuning: str, options_sha256: str) -> str:
-    """Return where the files and the report of an upload lie: they follow from its bytes and from the options that it is prepared with."""
-    return f"{endpoint(owner, service)}/uploads/{tuning}-{options_sha256[:OPTIONS_HASH_LENGTH]}"
+def prepared_folder(owner: str, service: str, tuning: str, *follows_from: str) -> str:
+    """
+    Return where the files and the report of an upload lie. `follows_from`: what they follow from besides the upload itself, that is the
+    hash of the options, the version of the rules, and the ETags of a set's files in their order.
+    """
+    return f"{endpoint(owner, service)}/uploads/{tuning}-{short_hash(*follows_from)[:OPTIONS_HASH_LENGTH]}"
 
 
 def manifests(owner: str, service: str) -> str:

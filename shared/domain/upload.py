@@ -17,7 +17,9 @@ from shared.errors import Rejected
 
 ID_LENGTH = 12  # hex digits = 48 bits: odds of one clash among 240,000 uploads 1e-4 (n^2 / 2^49)
 PATH_LENGTH_MAX = 1024  # characters (Azure Storage, naming and referencing containers and blobs)
-NOT_A_DATASET = "_"  # a last part that begins so (`_recipe.json`, `_dataset.json`) is about a dataset, never one
+NOT_A_DATASET = "_"  # a last part that begins so (`_recipe.json`) is about a dataset, never one
+SET_FILE = "_dataset.json"  # the exception: it names the files of a set and stands for all of them
+MEMBERS_FOLDER = "_members"  # where those lie
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,13 @@ def checked_path(path: str) -> str:
 
 
 def is_dataset(path: str) -> bool:
-    return not path.rsplit("/", 1)[-1].startswith(NOT_A_DATASET)
+    """Tell whether a blob of this name opens a tuning. Below a folder `_members` none does, not even another `_dataset.json`."""
+    *folders, name = path.split("/")
+    return MEMBERS_FOLDER not in folders and (is_set(path) or not name.startswith(NOT_A_DATASET))
+
+
+def is_set(path: str) -> bool:
+    return path.rsplit("/", 1)[-1] == SET_FILE
 
 
 def service_of(path: str) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from shared.domain.conversation import RULES_VERSION
 from shared.prepare.formats import UnpackLimits
 from shared.prepare.options import Options, Repairs, RowsMin, options_of
-from shared.prepare.preparation import REPORT, SAMPLES, prepare
+from shared.prepare.preparation import REPORT, SAMPLES, prepare, refused
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
 from shared.prepare.tokenizer import Tokenizer, tokenizer_of
 
 __all__ = [
     "prepare",
+    "refused",
     "Source",
     "Side",
     "SIDES",

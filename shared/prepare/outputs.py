@@ -126,7 +126,7 @@ class Sides:
         self._waiting: list[tuple[int, bytes, bool]] = []
         self._waiting_bytes = 0
         self._samples = _Samples(options)
-        self.method = "counted_off" if side_of else "fixed_cut"
+        self._counted_off = side_of is not None
         self.keys = array("Q")  # of the rows that are cut here, in their order; kept while it is not known whether the cut will do
 
     @property
@@ -137,6 +137,13 @@ class Sides:
     def __len__(self) -> int:
         """Rows that were taken."""
         return sum(self.counts.values()) + len(self._waiting)
+
+    @property
+    def method(self) -> str:
+        """How the rows were divided."""
+        if len(self._given) == len(SIDES) - 1:
+            return "given"
+        return "counted_off" if self._counted_off else "fixed_cut"
 
     def add(self, row: bytearray, key: int, side: Side | None, *, may_be_first: bool) -> None:
         """`side`: where the row's owner wants it; None: the cut decides."""
@@ -176,11 +183,9 @@ class Sides:
             if side_of is None:
                 raise NoCut
             self._let_in(side_of)
-            self.method = "counted_off"
+            self._counted_off = True
             return None
-        if self.method == "counted_off" or (
-            len(self.keys) > split.ROWS_COUNTED_OFF_MAX and split.enough(self.counts, self._options, self._given)
-        ):
+        if self._counted_off or (len(self.keys) > split.ROWS_COUNTED_OFF_MAX and split.enough(self.counts, self._options, self._given)):
             return None
         side_of = split.sides(self.keys, self._options, self._given)
         if side_of is None:

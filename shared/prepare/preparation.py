@@ -59,8 +59,15 @@ def prepare(
     StreamEndedEarly when a stream was not what it was announced to be, and pass on what a stream or the place itself raises: then
     nothing is known yet, and nothing is published.
     """
-    asked = _Asked(sources=sources, place=place, options=options, workdir=workdir, tokenizer=tokenizer)
+    in_order = sorted(sources, key=lambda source: (SIDES.index(source.side or "train"), source.name))  # not as they happened to be named
+    asked = _Asked(sources=in_order, place=place, options=options, workdir=workdir, tokenizer=tokenizer)
     return _Preparation(asked, progress).outcome()
+
+
+def refused(what: str, remedy: str, place: Place, *, options: Options) -> Refused:
+    """Refuse a set that cannot be opened at all, with a report as of any other refusal. `what`: a clause, `remedy`: an order."""
+    asked = _Asked(sources=(), place=place, options=options, workdir=Path(), tokenizer=None)
+    return _Preparation(asked, _silent).refused(conversation.about_set(what, remedy))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +113,14 @@ class _Preparation:
             return self._refused(judged, rejected.complaint)
         finally:
             judged.abandon()
+
+    def refused(self, complaint: Complaint) -> Refused:
+        """Without reading anything."""
+        unread = self._pass(None)
+        try:
+            return self._refused(unread, complaint)
+        finally:
+            unread.abandon()
 
     def _pass(self, side_of: split.SideOf | None) -> _Pass:
         return _Pass(self._asked, self._tell, side_of)
@@ -163,6 +178,7 @@ class _Pass:
         self.sides = Sides(asked.place, options, given=self._given, side_of=side_of)
         self.quarantine = Quarantine(asked.place, options)
         self.faults = Faults(options)
+        self.faults.name_files = len(asked.sources) > 1
         self._measures = Measures()
         self._sample = Sample() if asked.tokenizer else None
         self._rows = 0  # seen, blank lines not counted
@@ -185,10 +201,16 @@ class _Pass:
         """Raise Unreadable, or _Rejected when too many rows are bad."""
         total = sum(source.size for source in self._sources)
         if total > self._options.source_bytes_max:
-            raise Unreadable(conversation.about_size(what="bytes", seen=total, limit=self._options.source_bytes_max))
+            raise Unreadable(
+                conversation.about_size(what="bytes", seen=total, limit=self._options.source_bytes_max, files=len(self._sources))
+            )
         held_out_first = sorted(range(len(self._sources)), key=lambda at: -SIDES.index(self._sources[at].side or "train"))
         for at in held_out_first:
-            self._read(self._sources[at], self._files[at])
+            try:
+                self._read(self._sources[at], self._files[at])
+            except Unreadable as wrong:
+                name = self._sources[at].name
+                raise Unreadable(conversation.of_file(wrong.complaint, name) if self.faults.name_files else wrong.complaint) from None
         if not self._rows:
             raise Unreadable(conversation.about_empty_file())
         if self.faults.bad > self._options.bad_rows_max_share * self._rows:
@@ -197,7 +219,7 @@ class _Pass:
     def _read(self, source: Source, about: dict[str, Any]) -> None:
         reading = readers.reading(source, self._options, workdir=self._workdir, read=self._tell_read)
         about["format"] = reading.format.name
-        self.faults.unit = reading.format.unit
+        self.faults.begin(source.name, reading.format.unit)
         self._head = b""
         self._judge(source, reading, about)
 
@@ -332,7 +354,7 @@ class _Pass:
         train, validation, test = needed
         keys = self.sides.keys
         if len(keys) < sum(needed):
-            return conversation.about_too_few_rows(usable=len(keys), needed=(train, validation, test))
+            return conversation.about_too_few_rows(usable=len(keys), needed=(train, validation, test), files=len(self._sources))
         return conversation.about_too_few_prompts(usable=len(keys), prompts=len(set(keys)), needed=(train, validation, test))
 
     def report(self, verdict: str, sentence: str, files: Mapping[Side, PreparedFile]) -> dict[str, Any]:

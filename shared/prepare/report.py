@@ -41,7 +41,17 @@ class Faults:
         self._options = options
         self._found: dict[Code, _Found] = {}
         self._whole_file: Complaint | None = None
-        self.unit = "line"
+        self._units: dict[str, str] = {}  # file -> what its numbers count
+        self.name_files = False  # in sentences; when there are several
+
+    def begin(self, file: str, unit: str) -> None:
+        self._units[file] = unit
+
+    @property
+    def unit(self) -> str:
+        """What is numbered: a row is what all units have in common."""
+        units = set(self._units.values())
+        return "row" if len(units) > 1 else next(iter(units), "line")
 
     def add(self, code: Code, file: str, number: int, text: bytes | None, count: int = 1) -> None:
         found = self._found.setdefault(code, _Found())
@@ -115,7 +125,8 @@ class Faults:
     def _about(self, code: Code) -> Complaint:
         found = self._found[code]
         lines = [number for _, number, _ in found.places]
-        return conversation.about_rows(code, count=found.count, first_lines=lines, unit=self.unit, limits=self._options.limits)
+        files = [(file, self._units[file]) for file, _, _ in found.places] if self.name_files else []
+        return conversation.about_rows(code, count=found.count, first_lines=lines, unit=self.unit, limits=self._options.limits, files=files)
 
 
 def _excerpt(text: bytes) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
+
+from shared.domain.members import SIDES, Side
+
+__all__ = ["SIDES", "Side", "Source", "StreamEndedEarly", "source_of_file"]
 
 FILE_CHUNK_BYTES: Final = 1 << 20  # 1 to 4 MiB read equally fast
-
-Side = Literal["train", "validation", "test"]
-SIDES: Final[tuple[Side, ...]] = ("train", "validation", "test")
 
 
 class StreamEndedEarly(OSError):
@@ -45,9 +46,9 @@ class Source:
             raise StreamEndedEarly(f"The stream gave {read:,} bytes, {self.size:,} were announced; read it again.")
 
 
-def source_of_file(path: Path, side: Side | None = None) -> Source:
-    """A file on this machine."""
-    return Source(name=path.name, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
+def source_of_file(path: Path, side: Side | None = None, *, name: str = "") -> Source:
+    """A file on this machine; it is called `name`, or by the last part of its path."""
+    return Source(name=name or path.name, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
 
 
 def _chunks_of_file(path: Path) -> Iterator[bytes]:

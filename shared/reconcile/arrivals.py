@@ -34,7 +34,7 @@ def dataset_written(loop: turn.Loop, container: str, path: str, *, who: str) -> 
         log.warning("%s: %s is refused: %s action=path_refused", who, _shown(path), refused)
         return
     if not is_dataset(path):
-        log.info("%s: %s is no dataset, as its name begins with '_'. action=not_a_dataset", who, _shown(path))
+        log.info("%s: %s is no dataset by its name. action=not_a_dataset", who, _shown(path))
         return
     upload = datasets.head(path)
     if upload is None:

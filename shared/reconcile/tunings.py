@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from shared import errors
-from shared.domain import names, preflight, recipe, service, training, tuning
+from shared.domain import members, names, preflight, recipe, service, training, tuning
+from shared.domain.conversation import RULES_VERSION
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
-from shared.domain.upload import folder_of
-from shared.place import FOLDER_KEY
+from shared.domain.upload import folder_of, is_set
+from shared.place import FOLDER_KEY, Place
 from shared.reconcile.turn import Desk, Loop, Outcome, opened
 
 if TYPE_CHECKING:
@@ -79,27 +80,39 @@ def read(loop: Loop, key: Key, record_type: type[T]) -> T | None:
 def _prepare(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
     """Stream the upload through the rules of a row into published files, or into a report of what is wrong with it."""
     from shared import prepare
+    from shared.reconcile import sets
 
     record, datasets = desk.record, desk.loop.ports.datasets
-    source = prepare.Source(
-        name=record.upload.path, size=record.upload.size, etag=record.upload.etag, open=lambda: datasets.open(record.upload)
-    )
     # The salt is the installation's and not the service's: the same bytes elsewhere must join the same training.
     options = msgspec.structs.replace(desk.loop.options, salt=record.owner)
-    folder = names.prepared_folder(record.owner, record.service, record.id, f"{options.sha256}-{prepare.RULES_VERSION}")
-    place = datasets.place(folder, names.manifests(record.owner, record.service))
-    with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{record.id}-") as workdir:
-        try:
-            result = prepare.prepare([source], place, options=options, workdir=Path(workdir))
-        except errors.UploadChanged as changed:
-            return _ended(desk, tuning.Stage.SUPERSEDED, str(changed), "")
-        except prepare.StreamEndedEarly as early:
-            raise errors.TryLater(str(early)) from early
+    try:
+        sources = sets.sources(datasets, record.upload, now=desk.now)
+        folder, place = _place(desk, options, *(source.etag for source in sources))
+        with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{record.id}-") as workdir:
+            result = prepare.prepare(sources, place, options=options, workdir=Path(workdir))
+    except sets.NotAllThere as missing:
+        waiting = desk.change(reason=str(missing))
+        look_at = desk.now + desk.loop.policy.look_every
+        return Outcome(record=waiting, what="waits", why=waiting.reason, look_at=look_at, quiet=waiting.reason == record.reason)
+    except members.WrongSet as wrong:
+        folder, place = _place(desk, options)
+        result = prepare.refused(wrong.what, wrong.remedy, place, options=options)
+    except errors.UploadChanged as changed:
+        return _ended(desk, tuning.Stage.SUPERSEDED, str(changed), sets.ANOTHER_VERSION if is_set(record.upload.path) else "")
+    except prepare.StreamEndedEarly as early:
+        raise errors.TryLater(str(early)) from early
     report = f"{folder}/{prepare.REPORT}"
     if isinstance(result, prepare.Refused):
         refused = _ended(desk, tuning.Stage.REJECTED, result.sentence, FIX_AND_UPLOAD)
         return Outcome(record=msgspec.structs.replace(refused.record, report=report), what=refused.what, why=refused.why)
     return _prepared(desk, result, report)
+
+
+def _place(desk: Desk[tuning.Tuning], options: prepare.Options, *versions: str) -> tuple[str, Place]:
+    """Return where the outputs go. `versions`: ETags of what is read, as a set may name files without one."""
+    record = desk.record
+    folder = names.prepared_folder(record.owner, record.service, record.id, options.sha256, str(RULES_VERSION), *versions)
+    return folder, desk.loop.ports.datasets.place(folder, names.manifests(record.owner, record.service))
 
 
 def _prepared(desk: Desk[tuning.Tuning], result: prepare.Prepared, report: str) -> Outcome[tuning.Tuning]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -12,10 +14,12 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared import prepare
 from shared.cloud.datasets import BlobDatasets
 from shared.domain.upload import checked_path
 from shared.errors import Rejected, UploadChanged
 from shared.ports import Datasets
+from shared.reconcile import sets
 from tests.journeys import fakes
 
 PATH = "support-bot/2026-11 ä.jsonl"
@@ -223,6 +227,36 @@ def test_what_a_place_publishes_is_read_from_the_prepared_container(datasets: Da
     assert datasets.read("bot-1/abababababababab/manifest.json") == there
     assert datasets.read(f"{there['folder']}/rows.json") == {"rows": 3}
     assert datasets.read(f"{there['folder']}/samples.json") == {"samples": []}
+
+
+# ----------------------------------------------------------------------------------------------------------------- sets
+
+
+def chats(about: str, rows: int = 30) -> bytes:
+    turns = '{{"messages":[{{"role":"user","content":"{0} {1}?"}},{{"role":"assistant","content":"It is {1}."}}]}}\n'
+    return "".join(turns.format(about, number) for number in range(rows)).encode()
+
+
+def test_a_set_is_read_file_by_file_in_the_versions_that_it_names(owner: Owner, tmp_path: Path) -> None:
+    owner.upload("shop/_members/train.jsonl", chats("Where") + chats("When", rows=3))
+    owner.upload("shop/_members/t 文.jsonl", chats("When"))
+    test = owner.datasets.head("shop/_members/t 文.jsonl")
+    assert test is not None
+    named = {"train": ["_members/train.jsonl"], "test": {"path": "_members/t 文.jsonl", "etag": f'"{test.etag}"'}}
+    owner.upload("shop/_dataset.json", json.dumps(named).encode())
+    upload = owner.datasets.head("shop/_dataset.json")
+    assert upload is not None
+    found = sets.sources(owner.datasets, upload, now=upload.last_modified)
+    outcome = prepare.prepare(found, owner.datasets.place("shop-1/a", "shop-1"), options=prepare.Options(), workdir=tmp_path)
+
+    assert isinstance(outcome, prepare.Prepared)
+    assert outcome.report["codes"]["prompt_leaks"]["count"] == 3
+    assert outcome.files["test"].rows == 30
+    assert owner.datasets.read("shop-1/a/report.json") == outcome.report
+
+    owner.upload("shop/_members/t 文.jsonl", chats("Why"))
+    with pytest.raises(UploadChanged, match="t 文"):
+        list(found[1].chunks())
 
 
 # ------------------------------------------------------------------------------------------------------------ addresses

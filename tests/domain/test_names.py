@@ -119,6 +119,13 @@ def test_a_model_and_its_folders_have_names_that_azure_accepts(service: str) -> 
         assert CONTAINER_PATH.fullmatch(path)
 
 
+def test_other_options_rules_or_versions_of_a_sets_files_go_to_another_folder() -> None:
+    """Else two versions of a set would be staged into each other, and a new rule would find the files of the old one."""
+    given = [("ab", "2"), ("ac", "2"), ("ab", "3"), ("ab", "2", "0x1"), ("ab", "2", "0x1", "0x2"), ("ab", "2", "0x2", "0x1")]
+
+    assert len({names.prepared_folder(OWNER, "shop", TRAINING, *one) for one in given}) == len(given)
+
+
 FROZEN = {"learning_rate": "5e-06", "component": "azureml://c/versions/1", "model": "azureml://m/versions/2"}
 
 

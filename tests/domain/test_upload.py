@@ -92,6 +92,14 @@ class Place:
         Place(path="support-bot/_recipe.json", service="support-bot", folder="support-bot", dataset=False),
         Place(path="_recipe.json", service="_recipe.json", folder="", dataset=False),
         Place(path="_drafts/rows.jsonl", service="_drafts", folder="_drafts", dataset=True),
+        Place(path="support-bot/_dataset.json", service="support-bot", folder="support-bot", dataset=True),
+        Place(path="_dataset.json", service="_dataset.json", folder="", dataset=True),  # so that its owner is told that it needs a folder
+        Place(path="support-bot/_dataset.jsonl", service="support-bot", folder="support-bot", dataset=False),
+        Place(path="support-bot/_members/train.jsonl", service="support-bot", folder="support-bot/_members", dataset=False),
+        Place(path="a/_members/b/c.jsonl", service="a", folder="a/_members/b", dataset=False),
+        Place(path="a/_members/_dataset.json", service="a", folder="a/_members", dataset=False),
+        Place(path="_members/train.jsonl", service="_members", folder="_members", dataset=False),
+        Place(path="a/members/train.jsonl", service="a", folder="a/members", dataset=True),
     ],
     ids=lambda place: place.path,
 )
