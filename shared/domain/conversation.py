@@ -51,8 +51,9 @@ class Code(StrEnum):
     EMPTY_CONTENT = "empty_content"
     BAD_ALTERNATION = "bad_alternation"
     TEMPLATE_MARKERS = "template_markers"
-    NUL = "nul"
-    TRAILING_USER = "trailing_user"
+    BAD_NUL = "bad_nul"
+    NUL = "nul"  # the same, repaired
+    TRAILING_USER = "trailing_user"  # a bad_alternation, repaired
     BEYOND_CONTEXT = "beyond_context"
     NEAR_CONTEXT = "near_context"
     DUP_CONTENT = "dup_content"
@@ -149,7 +150,7 @@ def fault_in_turns(roles: Sequence[str], contents: Sequence[str]) -> Code | None
     if any(has_marker(content) for content in contents):
         return Code.TEMPLATE_MARKERS
     if any(NUL in content for content in contents):
-        return Code.NUL
+        return Code.BAD_NUL
     return None
 
 
@@ -269,6 +270,9 @@ _WORDING: Final = {
         "contains a marker of a chat template, such as <|user|> or <|end|>",
         "contain a marker of a chat template, such as <|user|> or <|end|>",
         "remove it, because training would take it for the border of a turn",
+    ),
+    Code.BAD_NUL: _says(
+        "holds the character NUL (\\u0000)", "hold the character NUL (\\u0000)", "take it out, or allow the repair `nul` to do so"
     ),
     Code.NUL: _says(
         "holds the character NUL (\\u0000)", "hold the character NUL (\\u0000)", "it was taken out, because no text has it on purpose"

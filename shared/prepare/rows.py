@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn
 
 import msgspec
@@ -168,11 +169,7 @@ class Reader:
 
     def _judged(self, value: object) -> Row | Code:
         shape, value = shapes.recognised(value)
-        fault = conversation.fault_in(value)
-        notes: list[Code] = []
-        if fault and (repaired := _repaired(value, fault, self._repairs)):
-            value, notes = repaired
-            fault = None
+        value, fault, notes = _repaired(value, self._repairs)
         if fault:
             return fault
         assert isinstance(value, dict)
@@ -187,26 +184,26 @@ class Reader:
         return Row(made, value.get("prompt", msgspec.UNSET), value.get("prompt_id", msgspec.UNSET))
 
 
-def _repaired(value: object, fault: Code, repairs: Repairs) -> tuple[dict[str, Any], list[Code]] | None:
-    """The value without its faults, and what was done to it; None when it cannot or may not be repaired."""
-    done: list[Code] = []
-    left: Code | None = fault
-    while left:
+def _repaired(value: object, repairs: Repairs) -> tuple[object, Code | None, list[Code]]:
+    """The value after what may be mended in it, the fault that is left, and what was mended; each repair is done once at most."""
+    mended: list[Code] = []
+    while fault := conversation.fault_in(value):
         if not isinstance(value, dict):
-            return None
-        messages: list[dict[str, Any]] = value.get("messages", [])
-        if left is Code.NUL and repairs.nul and Code.NUL not in done:
+            return value, fault, []
+        if fault is Code.BAD_NUL and repairs.nul:
             messages = [{**message, "content": message["content"].replace(conversation.NUL, "")} for message in value["messages"]]
-            done.append(Code.NUL)
-        elif left is Code.BAD_ALTERNATION and repairs.trailing_user and Code.TRAILING_USER not in done and messages[-1]["role"] == "user":
-            messages = messages[:-1]
-            done.append(Code.TRAILING_USER)
+            mended.append(Code.NUL)
+        elif fault is Code.BAD_ALTERNATION and repairs.trailing_user and _ends_unanswered(value["messages"]):
+            messages = value["messages"][:-1]
+            mended.append(Code.TRAILING_USER)
         else:
-            return None
+            return value, fault, []
         value = {**value, "messages": messages}
-        left = conversation.fault_in(value)
-    assert isinstance(value, dict)
-    return value, done
+    return value, None, mended
+
+
+def _ends_unanswered(messages: Sequence[Mapping[str, str]]) -> bool:
+    return messages[-1]["role"] == "user" and len(messages) > 1 and messages[-2]["role"] == "assistant"
 
 
 # Bytes of the shortest texts that hide something: a second key, which the parser passes over without a word …

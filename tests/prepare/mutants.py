@@ -148,9 +148,9 @@ def _judged_value(row: Any) -> Verdict:
     notes = {"nul"} if any("\0" in message["content"] for message in messages) else set()
     texts = [message["content"].replace("\0", "") for message in messages]
     if any(set(text) <= BLANKS for text in texts):
-        return "nul", b"", NOTHING
+        return "empty_content", b"", NOTHING
     plain = {"messages": [{"role": message["role"], "content": text} for message, text in zip(messages, texts, strict=True)]}
-    if row.get("tools"):
+    if row.get("tools") is not None:
         notes.add("tools")
     if set(row) - {"messages", "prompt", "prompt_id", "tools"} or any(set(message) != {"role", "content"} for message in messages):
         notes.add("unknown_key")

@@ -19,7 +19,7 @@ from shared.prepare.folder import FolderPlace
 
 pytestmark = pytest.mark.light
 
-FOUND_OTHERWISE = {"byte_order_mark", "prompt_leaks"}  # in the first line alone; across several files
+FOUND_OTHERWISE = {"bad_nul", "byte_order_mark", "prompt_leaks"}  # in the first line alone; across several files
 
 
 def prepared(folder: Path, content: bytes, **repairs: bool) -> tuple[dict[str, Any], set[tuple[str, int]]]:

@@ -119,6 +119,19 @@ def test_what_harms_nobody_is_reported_and_refuses_nothing(prepared: Callable[..
     assert outcome.report["codes"][code]["first_lines"] == [9]
 
 
+def test_a_repair_that_is_switched_off_makes_the_row_a_bad_one(prepared: Callable[..., Any]) -> None:
+    content = thirty_and(chat(user=r'"a\u0000b"'), at=9)
+    mended, dropped = prepared(content), prepared(content, repairs=Repairs(nul=False))
+
+    assert {code: found["severity"] for code, found in mended.report["codes"].items()} == {"nul": "repaired"}
+    assert isinstance(dropped, Refused)
+    assert dropped.report["codes"]["bad_nul"]["first_lines"] == [9]
+
+
+def test_a_text_of_nothing_but_nul_is_empty(prepared: Callable[..., Any]) -> None:
+    assert prepared(thirty_and(chat(user=r'"\u0000"'), at=9)).code == Code.EMPTY_CONTENT
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -226,7 +239,7 @@ def test_no_mutant_is_accepted_that_the_oracle_refuses() -> None:
         if isinstance(row, Code):
             assert row is Code.TOO_DEEP or row is fault, line
             continue
-        if fault is Code.NUL:
+        if fault is Code.BAD_NUL:
             continue  # repaired
         assert fault is None, line
         plain = [{"role": message["role"], "content": message["content"]} for message in value["messages"]]
