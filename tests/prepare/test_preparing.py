@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -376,3 +377,29 @@ def test_nothing_heavy_loads_for_json_lines() -> None:
     check = "import sys, shared.prepare; sys.exit(bool({'datasets', 'pyarrow', 'pandas', 'numpy', 'azure'} & set(sys.modules)))"
 
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False, timeout=60).returncode == 0
+
+
+def test_a_command_that_is_killed_at_any_moment_leaves_nothing_that_looks_published(tmp_path: Path) -> None:
+    """Killed ever later, until it ends by itself: a manifest that is there is of whole files, and the next run makes the same ones."""
+    file, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    file.write_bytes(b"".join(line(f"question {number} " + "x" * 3_000, "answer " * 200) for number in range(5_000)))
+    arguments = [sys.executable, "-m", "shared.prepare", str(file), "--out", str(out)]
+    whole = prepare_one(prepare.source_of_file(file), tmp_path / "other")
+    assert isinstance(whole, Prepared)
+    killed = 0
+    for hundredths in range(4, 1_000, 3):
+        with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(hundredths / 100)
+            process.kill()
+        killed += process.returncode != 0
+        if (out / "manifest.json").exists():
+            manifest = json.loads((out / "manifest.json").read_bytes())
+            assert manifest["content_sha256"] == whole.content_sha256
+            for described in manifest["files"].values():
+                assert hashlib.sha256((out / described["name"]).read_bytes()).hexdigest() == described["sha256"]
+        if process.returncode == 0:
+            break
+
+    assert killed > 3
+    assert names(out) == PUBLISHED
