@@ -24,7 +24,7 @@ from localcloud.azureml.cloud import OWN, Cloud
 from localcloud.azureml.routes import MANAGEMENT, WORKSPACE, Route
 from localcloud.azureml.site import Site
 from localcloud.clocks import system
-from shared import settings
+from shared import prepare, settings
 from shared.prepare import report_shape
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +71,19 @@ HOST_JSON_WHY: Mapping[str, str] = {
     "logging.applicationInsights.samplingSettings.excludedTypes": "requests and exceptions are never dropped",
 }
 HOST_JSON_PLAIN = frozenset({"version", "extensionBundle.id"})  # nothing to choose
+
+
+OPTIONS_WITHOUT_SETTING: Mapping[str, str] = {
+    "salt": "changes which prompts are held out; in the app it is the installation's own id",
+    "samples_max": "held-out rows that travel with the result",
+    "sample_bytes_max": "bytes of one such row",
+    "unpack.ratio_max": "bytes that come out of a packed file for one that goes in",
+    "unpack.seconds_max": "time that the child process which unpacks may take",
+    "unpack.rows_max": "rows of a table",
+    "unpack.columns_max": "columns of a table",
+    "unpack.row_groups_max": "row groups of a parquet file",
+    "unpack.row_group_bytes_max": "bytes of one row group in memory",
+}
 
 
 PROVIDER = "/providers/Microsoft.MachineLearningServices"
@@ -142,6 +155,21 @@ def _demo() -> str:
     fields = settings.Settings.model_fields
     rows = ((f"`{name}`", _code(value), str(fields[name].description)) for name, value in demo.SETTINGS.items())
     return _table(("setting", "in the demo", "meaning"), rows)
+
+
+def _options() -> str:
+    """How a dataset is prepared: what a file of options calls it, and the app's setting where there is one."""
+    defaults = dict(_leaves(msgspec.to_builtins(prepare.Options())))
+    by_option = {option: name for name, option in settings.OPTIONS.items()}
+    if defaults.keys() != by_option.keys() | OPTIONS_WITHOUT_SETTING.keys():
+        differing = ", ".join(sorted(defaults.keys() ^ (by_option.keys() | OPTIONS_WITHOUT_SETTING.keys())))
+        raise Drift(f"docs/preparing.md: the options of preparation and their meanings in cli/docs.py differ in {differing}.")
+    rows = []
+    for option, default in defaults.items():
+        name = by_option.get(option)
+        meaning = settings.Settings.model_fields[name].description if name else OPTIONS_WITHOUT_SETTING[option]
+        rows.append((f"`{option}`", _code(json.dumps(default).strip('"')), f"`{name}`" if name else "", _plain(str(meaning))))
+    return _table(("option", "default", "setting of the app", "meaning"), iter(rows))
 
 
 def _host_json() -> str:
@@ -300,6 +328,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings.table,
     "beside-the-class": _beside_the_class,
     "demo": _demo,
+    "options": _options,
     "host-json": _host_json,
     "operations": _operations,
     "management-versions": _management,

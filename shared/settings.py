@@ -12,18 +12,23 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.domain.policy import Policy
 from shared.errors import WrongSettings
 
+if TYPE_CHECKING:
+    from shared.prepare import Options
+
 FUNCTION_TIMEOUT_MARGIN = timedelta(minutes=2)  # connection and read time limits of one call, and clock skew
 HOST_JSON = Path(__file__).resolve().parent.parent / "host.json"
 
 Duration = Annotated[timedelta, Field(ge=timedelta(0))]  # "02:00:00", "7 days", "P7D"
 PositiveDuration = Annotated[timedelta, Field(gt=timedelta(0))]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Size = Annotated[int, Field(ge=1)]
 ContainerName = Annotated[str, Field(pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$")]
 ResourceName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._()-]*$")]
 
@@ -61,6 +66,22 @@ class Settings(BaseModel):
     SERVING_INSTANCE_TYPE: str = Field("Standard_NC24ads_A100_v4", description="VM size of a deployment")
     ENDPOINT_AUTH: Literal["aad_token", "key"] = Field("aad_token", description="how callers of an endpoint prove who they are")
     EXPERIMENT_NAME: ResourceName = Field("tuneloop", description="Azure ML experiment of the jobs")
+
+    VALIDATION_SHARE: Share = Field(0.1, description="share of the rows that validate, where the owner gives no file for it")
+    TEST_SHARE: Share = Field(0.1, description="share of the rows that test, where the owner gives no file for it")
+    TRAIN_ROWS_MIN: int = Field(10, ge=10, description="usable rows to train on; with fewer than 10 the pipeline of Azure ML fails")
+    VALIDATION_ROWS_MIN: int = Field(1, ge=1, description="usable rows to validate with")
+    TEST_ROWS_MIN: int = Field(1, ge=1, description="usable rows to test with")
+    BAD_ROWS_MAX_SHARE: float = Field(0.01, ge=0, lt=1, description="more bad rows than this share of all reject an upload")
+    REPAIR_NUL: bool = Field(True, description="take the character NUL out of a text; otherwise the row is dropped")
+    REPAIR_TRAILING_USER: bool = Field(False, description="leave out a last user message without an answer; otherwise the row is dropped")
+    CONTEXT_TOKENS: Size = Field(4_096, description="tokens that the base model reads of a row")
+    LINE_BYTES_MAX: int = Field(4 << 20, ge=1, le=64 << 20, description="bytes of one row; two of these are in memory at once")
+    UPLOAD_BYTES_MAX: Size = Field(64 << 30, description="bytes of an upload, all files of a set together")
+    UNPACKED_BYTES_MAX: Size = Field(20 << 30, description="bytes that one packed file or table may become")
+    UNPACK_MEMORY_BYTES_MAX: int = Field(1 << 30, ge=256 << 20, description="address space of the child process that reads a table")
+    QUARANTINE_BYTES_MAX: int = Field(64 << 20, ge=0, description="bytes of dropped rows that are kept for their owner; more are counted")
+    REPORT_EXCERPTS: bool = Field(True, description="show the first characters of a faulty row in its report")
 
     LOOK_EVERY: PositiveDuration = Field(timedelta(minutes=1), description="time between two looks at what Azure is busy with")
     TICK: PositiveDuration = Field(timedelta(minutes=5), description="period of LOOK_AGAIN_SCHEDULE; a look missed by more is repaired")
@@ -103,12 +124,44 @@ class Settings(BaseModel):
             deletions_dry_run=self.TEAR_DOWN_DRY_RUN,
         )
 
+    def options(self) -> Options:
+        """Return how a dataset is prepared. The salt is not there: it is the installation's own."""
+        from shared.prepare import options_of
+
+        values: dict[str, Any] = {}
+        for name, option in OPTIONS.items():
+            *above, last = option.split(".")
+            table = values
+            for part in above:
+                table = table.setdefault(part, {})
+            table[last] = getattr(self, name)
+        return options_of(values)
+
     @property
     def workspace_id(self) -> str:
         return (
             f"/subscriptions/{self.AZURE_SUBSCRIPTION_ID}/resourceGroups/{self.AZURE_RESOURCE_GROUP}"
             f"/providers/Microsoft.MachineLearningServices/workspaces/{self.AZUREML_WORKSPACE}"
         )
+
+
+OPTIONS: Mapping[str, str] = {  # setting -> what `shared.prepare.Options` calls it
+    "VALIDATION_SHARE": "validation_share",
+    "TEST_SHARE": "test_share",
+    "TRAIN_ROWS_MIN": "rows_min.train",
+    "VALIDATION_ROWS_MIN": "rows_min.validation",
+    "TEST_ROWS_MIN": "rows_min.test",
+    "BAD_ROWS_MAX_SHARE": "bad_rows_max_share",
+    "REPAIR_NUL": "repairs.nul",
+    "REPAIR_TRAILING_USER": "repairs.trailing_user",
+    "CONTEXT_TOKENS": "context_tokens",
+    "LINE_BYTES_MAX": "line_bytes_max",
+    "UPLOAD_BYTES_MAX": "source_bytes_max",
+    "UNPACKED_BYTES_MAX": "unpack.bytes_max",
+    "UNPACK_MEMORY_BYTES_MAX": "unpack.memory_bytes_max",
+    "QUARANTINE_BYTES_MAX": "quarantine_bytes_max",
+    "REPORT_EXCERPTS": "excerpts",
+}
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -153,9 +206,20 @@ def function_timeout(host_json: Path = HOST_JSON) -> timedelta:
 
 def _together(settings: Settings) -> list[str]:
     """Return the faults that only show when several settings are read together."""
+    faults = []
     if settings.IDLE_AFTER < settings.METRIC_GRAIN:
-        return [f"IDLE_AFTER is {settings.IDLE_AFTER}; it must be at least METRIC_GRAIN ({settings.METRIC_GRAIN})."]
-    return []
+        faults.append(f"IDLE_AFTER is {settings.IDLE_AFTER}; it must be at least METRIC_GRAIN ({settings.METRIC_GRAIN}).")
+    if settings.VALIDATION_SHARE + settings.TEST_SHARE >= 1:
+        faults.append(
+            f"VALIDATION_SHARE is {settings.VALIDATION_SHARE}; together with TEST_SHARE ({settings.TEST_SHARE}) it must be below 1, "
+            "or nothing is left to train on."
+        )
+    if settings.LINE_BYTES_MAX < settings.CONTEXT_TOKENS:
+        faults.append(
+            f"LINE_BYTES_MAX is {settings.LINE_BYTES_MAX}; it must be at least CONTEXT_TOKENS ({settings.CONTEXT_TOKENS}), "
+            "or rows that the model could read are refused."
+        )
+    return faults
 
 
 def _sentence(where: tuple[int | str, ...], message: str, value: object) -> str:

@@ -35,7 +35,6 @@ def loop() -> Loop:
     from shared import settings as app_settings
     from shared.cloud import announcer, clients, datasets, endpoints, ledger, metrics, storage, trainings, turns
     from shared.ports import Ports
-    from shared.prepare import Options
     from shared.reconcile.turn import Loop
 
     chosen, credential = settings(), clients.credential()
@@ -60,7 +59,7 @@ def loop() -> Loop:
         policy=chosen.policy(function_timeout=app_settings.function_timeout()),
         clock=lambda: datetime.now(UTC),
         workdir=Path(tempfile.gettempdir()),
-        options=Options(),
+        options=chosen.options(),
         serving_instance_type=chosen.SERVING_INSTANCE_TYPE,
         experiment_name=chosen.EXPERIMENT_NAME,
     )

@@ -11,7 +11,7 @@ from shared.prepare.formats import UnpackLimits
 from shared.prepare.options import Options, Repairs, RowsMin, options_of
 from shared.prepare.preparation import REPORT, SAMPLES, prepare, refused
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
-from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
+from shared.prepare.source import SET_FILE, SIDES, Side, Source, StreamEndedEarly, source_of_file, sources_of_set
 from shared.prepare.tokenizer import Tokenizer, tokenizer_of
 
 __all__ = [
@@ -20,7 +20,9 @@ __all__ = [
     "Source",
     "Side",
     "SIDES",
+    "SET_FILE",
     "source_of_file",
+    "sources_of_set",
     "Options",
     "options_of",
     "RowsMin",

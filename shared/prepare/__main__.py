@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared import errors, prepare
+from shared.domain.members import WrongSet
 from shared.place import MANIFEST
 from shared.prepare.folder import FolderPlace
 
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FILE",
         type=Path,
         nargs="+",
-        help="files of one dataset: .jsonl, .json, .csv, .tsv (each also .gz), .parquet, .arrow",
+        help="files of one dataset: .jsonl, .json, .csv, .tsv (each also .gz), .parquet, .arrow; or the _dataset.json of a set",
     )
     parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="for the three files, report.html and the manifest")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for file in asked.files:
         if not file.is_file():
             parser.error(f"{file} is no file")
+        if file.name == prepare.SET_FILE and len(asked.files) > 1:
+            parser.error(f"{file} names all files of its dataset; give no other")
     try:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
     except (OSError, ValueError) as wrong:
@@ -67,14 +70,16 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
         out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)  # of an earlier preparation: until the end, nothing here is published
         with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
-            outcome = prepare.prepare(
-                [prepare.source_of_file(file) for file in files],
+            outcome: prepare.Prepared | prepare.Refused = prepare.prepare(
+                _sources(files),
                 FolderPlace(out),
                 options=options,
                 workdir=Path(workdir),
                 tokenizer=tokenizer,
                 progress=show,
             )
+    except WrongSet as wrong:
+        outcome = prepare.refused(wrong.what, wrong.remedy, FolderPlace(out), options=options)
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")
         return FAILED
@@ -84,6 +89,12 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
     seconds = time.monotonic() - started
     sys.stdout.write(json.dumps(_facts(outcome, seconds), ensure_ascii=False) + "\n" if as_json else _summary(outcome, out, seconds))
     return ACCEPTED if isinstance(outcome, prepare.Prepared) else REJECTED
+
+
+def _sources(files: Sequence[Path]) -> list[prepare.Source]:
+    if files[0].name == prepare.SET_FILE:
+        return prepare.sources_of_set(files[0])
+    return [prepare.source_of_file(file) for file in files]
 
 
 def _facts(outcome: prepare.Prepared | prepare.Refused, seconds: float) -> dict[str, Any]:

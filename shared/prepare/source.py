@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from shared.domain import members
 from shared.domain.members import SIDES, Side
+from shared.domain.upload import SET_FILE
 
-__all__ = ["SIDES", "Side", "Source", "StreamEndedEarly", "source_of_file"]
+__all__ = ["SET_FILE", "SIDES", "Side", "Source", "StreamEndedEarly", "source_of_file", "sources_of_set"]
 
 FILE_CHUNK_BYTES: Final = 1 << 20  # 1 to 4 MiB read equally fast
 
@@ -49,6 +51,19 @@ class Source:
 def source_of_file(path: Path, side: Side | None = None, *, name: str = "") -> Source:
     """A file on this machine; it is called `name`, or by the last part of its path."""
     return Source(name=name or path.name, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
+
+
+def sources_of_set(set_file: Path) -> list[Source]:
+    """
+    Return the files that a `_dataset.json` on this machine names, each called by its path in that folder. A disk has no ETags: those that
+    the set names are not compared. Raise WrongSet.
+    """
+    with set_file.open("rb") as file:
+        named = members.parsed(file.read(members.SET_BYTES_MAX + 1))
+    paths = [(member, set_file.parent / member.path) for member in named]
+    if absent := [member.path for member, path in paths if not path.is_file() or not path.stat().st_size]:
+        raise members.missing(absent)
+    return [source_of_file(path, member.side, name=member.path) for member, path in paths]
 
 
 def _chunks_of_file(path: Path) -> Iterator[bytes]:

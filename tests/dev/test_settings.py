@@ -7,11 +7,13 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 import dev
-from shared import settings
+from shared import prepare, settings
 from shared.errors import WrongSettings
 
 pytestmark = pytest.mark.light
@@ -123,6 +125,15 @@ def test_some_waits_may_be_nothing_but_none_is_negative(name: str) -> None:
         ({"JOB_ATTEMPTS_MAX": "1.5"}, "JOB_ATTEMPTS_MAX"),
         ({"DELETIONS_PER_TICK_MAX": "-1"}, "DELETIONS_PER_TICK_MAX"),
         ({"IDLE_AFTER": "00:00:30"}, "IDLE_AFTER"),
+        ({"TEST_SHARE": "0"}, "TEST_SHARE"),
+        ({"VALIDATION_SHARE": "1.0"}, "VALIDATION_SHARE"),
+        ({"VALIDATION_SHARE": "0.5", "TEST_SHARE": "0.5"}, "VALIDATION_SHARE"),
+        ({"BAD_ROWS_MAX_SHARE": "nan"}, "BAD_ROWS_MAX_SHARE"),
+        ({"TRAIN_ROWS_MIN": "9"}, "TRAIN_ROWS_MIN"),
+        ({"LINE_BYTES_MAX": "2000"}, "LINE_BYTES_MAX"),
+        ({"LINE_BYTES_MAX": "1000000000"}, "LINE_BYTES_MAX"),
+        ({"UPLOAD_BYTES_MAX": "64 GiB"}, "UPLOAD_BYTES_MAX"),
+        ({"REPAIR_NUL": "maybe"}, "REPAIR_NUL"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
@@ -154,6 +165,38 @@ def test_a_function_time_limit_that_is_missing_or_endless_is_refused(tmp_path: P
 
     with pytest.raises(WrongSettings, match="functionTimeout"):
         settings.function_timeout(host_json)
+
+
+# --------------------------------------------------------------------------------------------------------------- options
+
+
+def test_without_settings_a_dataset_is_prepared_as_at_the_command_line() -> None:
+    assert settings.read(ENOUGH).options() == prepare.Options()
+
+
+def test_each_setting_of_preparation_changes_its_own_option_and_no_other() -> None:
+    """Method: a value that is no default, for one setting after the other; what differs is found by its path."""
+    plain = flat(msgspec.to_builtins(prepare.Options()))
+    for name, option in settings.OPTIONS.items():
+        other = {"True": "false", "False": "true"}.get(str(plain[option])) or str(plain[option] * 2)
+        changed = flat(msgspec.to_builtins(settings.read(ENOUGH | {name: other}).options()))
+
+        assert {path for path in plain if changed[path] != plain[path]} == {option}, name
+        assert str(changed[option]).lower() == other
+
+
+def flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return found
+
+
+def test_settings_that_do_not_fit_together_are_named_together() -> None:
+    found = faults(VALIDATION_SHARE="0.6", TEST_SHARE="0.6", LINE_BYTES_MAX="5000", CONTEXT_TOKENS="128000", IDLE_AFTER="00:00:01")
+
+    assert [fault.split(" ")[0] for fault in found] == ["IDLE_AFTER", "VALIDATION_SHARE", "LINE_BYTES_MAX"]
+    assert found[1].endswith("together with TEST_SHARE (0.6) it must be below 1, or nothing is left to train on.")
 
 
 # ----------------------------------------------------------------------------------------------------------- connections

@@ -16,6 +16,7 @@ from shared import prepare
 from shared.domain import conversation
 from shared.domain.conversation import Code
 from shared.prepare import Prepared, Refused, report_shape
+from shared.prepare.__main__ import main
 from shared.prepare.folder import FolderPlace
 from tests.prepare.conftest import source_of
 from tests.prepare.test_preparing import line, prompts, rows_of, written
@@ -216,3 +217,54 @@ def test_a_set_that_cannot_be_opened_has_a_report_as_well(tmp_path: Path) -> Non
     report_shape.check(json.loads((tmp_path / "report.json").read_bytes()))
     assert "Train is missing" in (tmp_path / "report.html").read_text()
     assert conversation.severity(Code.BAD_SET) is conversation.Severity.FATAL
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    members = tmp_path / "shop" / "_members"
+    members.mkdir(parents=True)
+    (members / "train.jsonl").write_bytes(rows_of(30) + line("held out 1?"))
+    (members / "test.jsonl").write_bytes(TEST)
+    return members.parent
+
+
+def command(capsys: pytest.CaptureFixture[str], folder: Path, document: Any, *more: str) -> tuple[int, Any]:
+    (folder / "_dataset.json").write_text(document if isinstance(document, str) else json.dumps(document))
+    code = main([str(folder / "_dataset.json"), *more, "--out", str(folder / "out"), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_command_opens_a_set_from_the_disk(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = {"train": "_members/train.jsonl", "test": {"path": "_members/test.jsonl", "etag": "0x1"}}
+    code, facts = command(capsys, folder, named)
+
+    assert (code, facts["rows"], facts["splits"]["test"]["rows"]) == (0, 36, 5)
+    assert facts["codes"]["prompt_leaks"]["first"] == [{"file": "_members/train.jsonl", "line": 31}]
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"train": "train.jsonl"}, "does not begin with _members/"),
+        ({"train": "_members/train.jsonl", "test": "_members/t.jsonl"}, "'_members/t.jsonl' is not there or empty; upload what is missing"),
+        ("{", "is no JSON"),
+        ({"train": "x" * 70_000}, "more than the 65,536 allowed"),
+    ],
+    ids=["outside", "missing", "no JSON", "long"],
+)
+def test_the_command_rejects_a_set_that_cannot_be_used(folder: Path, document: Any, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, facts = command(capsys, folder, document)
+
+    assert (code, facts["verdict"], list(facts["codes"])) == (3, "rejected", ["bad_set"])
+    assert says in facts["sentence"]
+    assert (folder / "out" / "report.html").is_file()
+
+
+def test_a_set_is_given_to_the_command_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(capsys, folder, {"train": "_members/train.jsonl"}, str(folder / "_members" / "train.jsonl"))
+
+    assert ended.value.code == 2
