@@ -73,18 +73,39 @@ def rung(rule: str) -> Work:
 
 def seed_way() -> Work:
     """`datasets` loads, splits and writes: what the page that this project began with does. Nothing is checked."""
+    return _with_datasets(checked=False)
+
+
+def seed_way_checked() -> Work:
+    """The same with a filter that looks at each row: roles, turns, empty texts. It drops silently, and ends at the first bad line."""
+    return _with_datasets(checked=True)
+
+
+def _with_datasets(*, checked: bool) -> Work:
     from datasets import Dataset, disable_progress_bars
 
     disable_progress_bars()
 
     def work(file: Path, out: Path) -> Said:
         rows = Dataset.from_json(str(file), cache_dir=str(out / "cache"))
+        if checked:
+            rows = rows.filter(_is_conversation)
         halves = rows.train_test_split(test_size=0.1, seed=42)
         for side in ("train", "test"):
             halves[side].to_json(str(out / f"{side}.jsonl"), lines=True)
         return {"rows": len(rows)}
 
     return work
+
+
+def _is_conversation(row: dict[str, Any]) -> bool:
+    messages = row["messages"]
+    turns = messages[1:] if messages and messages[0]["role"] == "system" else messages
+    if len(turns) < 2 or len(turns) % 2:
+        return False
+    if any(turn["role"] != ("user", "assistant")[at % 2] for at, turn in enumerate(turns)):
+        return False
+    return all(message["content"] and message["content"].strip() for message in messages)
 
 
 def pandas_way() -> Work:
@@ -102,23 +123,51 @@ def pandas_way() -> Work:
 
 
 def cookbook_way() -> Work:
-    """All lines into a list, formats checked in a loop, tokens guessed in another, as public cookbooks teach. Writes nothing."""
+    """
+    All lines into a list; then, one loop after the other: formats, token counts, answers' token counts, distributions, what an epoch bills:
+    the validation that public cookbooks teach, with a quarter of the characters where they call a tokenizer. Writes nothing.
+    """
 
     def work(file: Path, _out: Path) -> Said:
         with file.open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
         faults = _cookbook_faults(rows)
-        lengths = []
+        without_system = without_user = 0
+        message_counts, lengths, answer_lengths = [], [], []
         for row in rows:
-            tokens = 3
-            for message in row["messages"]:
-                tokens += 4 + len(message["role"]) // 4 + len(message["content"]) // 4
-            lengths.append(tokens)
-        without_system = sum(all(message["role"] != "system" for message in row["messages"]) for row in rows)
-        too_long = sum(tokens > 4096 for tokens in lengths)
-        return {"rows": len(rows), "faults": faults, "without_system": without_system, "tokens": sum(lengths), "too_long": too_long}
+            messages = row["messages"]
+            if not any(message["role"] == "system" for message in messages):
+                without_system += 1
+            if not any(message["role"] == "user" for message in messages):
+                without_user += 1
+            message_counts.append(len(messages))
+            lengths.append(_cookbook_tokens(messages))
+            answer_lengths.append(sum(len(message["content"]) // 4 for message in messages if message["role"] == "assistant"))
+        distributions = [_distribution(values) for values in (message_counts, lengths, answer_lengths)]
+        too_long = sum(length > 4096 for length in lengths)
+        billed = sum(min(4096, length) for length in lengths)
+        return {"rows": len(rows), "faults": faults, "without": [without_system, without_user], "too_long": too_long, "billed": billed} | {
+            "distributions": distributions
+        }
 
     return work
+
+
+def _cookbook_tokens(messages: list[dict[str, str]]) -> int:
+    tokens = 3
+    for message in messages:
+        tokens += 3
+        for key, value in message.items():
+            tokens += len(value) // 4
+            if key == "name":
+                tokens += 1
+    return tokens
+
+
+def _distribution(values: list[int]) -> list[float]:
+    ordered = sorted(values)
+    at = [ordered[int(share * (len(ordered) - 1))] for share in (0.0, 0.05, 0.5, 0.95, 1.0)]
+    return [*at, sum(ordered) / len(ordered)]
 
 
 def _cookbook_faults(rows: list[Any]) -> dict[str, int]:
@@ -156,6 +205,7 @@ CONTENDERS: Final[dict[str, Callable[[], Work]]] = {
     "whole": whole,
     "reference": reference,
     "seed_way": seed_way,
+    "seed_way_checked": seed_way_checked,
     "pandas_way": pandas_way,
     "cookbook_way": cookbook_way,
 }

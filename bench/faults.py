@@ -321,6 +321,7 @@ def _dropped() -> list[Kind]:
         "no-break and ideographic spaces": _message(0, content="\u00a0\u3000"),
         "separators of Unicode": _message(1, content="\u2028\u2029\u0085\u1680\u2000\u200a\u202f\u205f"),
         "separators of information": _message(1, content="\x1c\x1d\x1e\x1f\x0b\x0c"),
+        "nothing but NUL": _message(1, content="\0 \0"),
         "escaped spaces": lambda chat: compact(chat | {"messages": [{"role": "system", "content": "@@@"}, *chat["messages"]]}).replace(
             b"@@@", rb"\u0020\u00A0"
         ),
@@ -480,7 +481,15 @@ def _repaired_on_request() -> list[Kind]:
     )
 
 
+def _dropped_on_request() -> list[Kind]:
+    """What is repaired unless the settings say that it may not."""
+    return _kinds(
+        "bad_nul", {"in a question": _raw(rb"\u0000"), "in an answer": _raw(rb"\u0000", at=1), "alone": _message(1, content="\0")}
+    )
+
+
 COPIES: Final = tuple(_copies())
+DROPPED_ON_REQUEST: Final = tuple(_dropped_on_request())
 REPAIRED_ON_REQUEST: Final = tuple(_repaired_on_request())
 KINDS: Final = (*_dropped(), *_noted(), *_right(), *COPIES)
 

@@ -120,6 +120,7 @@ def deepest(text: str) -> int:
 def _judged_value(row: Any) -> Verdict:
     if type(row) is not dict:
         return "bad_type", b"", NOTHING
+    row = _with_messages(row)
     if "messages" not in row:
         return "missing_field", b"", NOTHING
     messages = row["messages"]
@@ -149,12 +150,62 @@ def _judged_value(row: Any) -> Verdict:
     texts = [message["content"].replace("\0", "") for message in messages]
     if any(set(text) <= BLANKS for text in texts):
         return "empty_content", b"", NOTHING
+    if any(marker in text for text in texts for marker in MARKERS):
+        return "template_markers", b"", NOTHING
     plain = {"messages": [{"role": message["role"], "content": text} for message, text in zip(messages, texts, strict=True)]}
     if row.get("tools") is not None:
         notes.add("tools")
     if set(row) - {"messages", "prompt", "prompt_id", "tools"} or any(set(message) != {"role", "content"} for message in messages):
         notes.add("unknown_key")
     return None, json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode(), frozenset(notes)
+
+
+SPEAKERS: Final = {"human": "user", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+
+
+def _with_messages(row: dict[str, Any]) -> dict[str, Any]:
+    """A row in another tool's shape as one with messages; what is of no known shape stays as it is."""
+    if "messages" in row or row.get("history"):
+        return row
+    rest = dict(row)
+    if "conversations" in row:
+        turns = rest.pop("conversations")
+        if type(turns) is list:
+            turns = [_turn(turn) for turn in turns]
+    elif "instruction" in row and "output" in row:
+        asked, given = rest.pop("instruction"), rest.pop("input", None)
+        if not _says_nothing(given) and type(asked) is str and not set(asked) <= BLANKS:
+            asked = f"{asked}\n\n{given}" if type(given) is str else given
+        turns = _pair(asked, rest.pop("output"))
+    elif "prompt" in row and "completion" in row:
+        turns = _pair(rest.pop("prompt"), rest.pop("completion"))
+    elif "question" in row and "answer" in row:
+        turns = _pair(rest.pop("question"), rest.pop("answer"))
+    else:
+        return row
+    system = rest.pop("system", None)
+    if not _says_nothing(system) and type(turns) is list:
+        turns = [{"role": "system", "content": system}, *turns]
+    if type(rest.get("id")) is str and "prompt_id" not in rest:
+        rest["prompt_id"] = rest.pop("id")
+    return {"messages": turns} | rest
+
+
+def _turn(turn: Any) -> Any:
+    if type(turn) is not dict or "role" in turn or "content" in turn:
+        return turn
+    made = {{"from": "role", "value": "content"}.get(key, key): value for key, value in turn.items()}
+    if type(made.get("role")) is str:
+        made["role"] = SPEAKERS.get(made["role"], made["role"])
+    return made
+
+
+def _pair(asked: Any, answered: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or (type(value) is str and set(value) <= BLANKS)
 
 
 # ---------------------------------------------------------------------------------------------------------- the shipped one
@@ -182,6 +233,7 @@ TEXTS: Final = (
     *("{}[]:,", "tab\there", "\u2028", "x" * 40, "\x7f", "<|end|", "one. two, three: four; five", "日本", "line\nline", " padded "),
 )
 ODD_TEXTS: Final = ("", " ", "\u3000\xa0", "\x00", "<|end|>", "\x1f", "\x85", "\u200b", "\x01\x02", "<|im_end|>")
+MORE_KEYS: Final = ("x", "name", "tools", "Role", "", "id", "input", "system", "history", "from", "completion", "conversations", "messages")
 ODD_VALUES: Final[tuple[Any, ...]] = (None, 0, 1.5, True, [], {}, ["a"], [[[[[[[[]]]]]]]], {"a": 1})
 TOKENS: Final = (
     *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b" ", b"\t", b"\r", b"\x00", b"\x0b", b"\x1f", b"\x7f", b"'", b"//", b"{}", b"[]"),
@@ -199,13 +251,21 @@ TOKENS: Final = (
     ),
     *(b"\xff", b"\xc0\xaf", b"\xe9", b"\xc3", b"\x80", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b'""', b'"",', b"[],", b"{},"),
     *(b'"role":"user",', b',"role":"user"', b'"content":"c",', b'"messages":[],', b'"prompt":"q",', b'"prompt_id":"i",', b'"x":[1],'),
-    *(b'"x":1,"x":1,', b"[" * 9, b"[" * 9 + b"]" * 9, b'{"role":"user","content":"u"},'),
+    *(b'"from":"gpt",', b'"value":"v",', b'"output":"o",', b'"id":"i",', b'"system":"s",', b'"input":"",', b'"history":[],'),
+    *(b"<|en\\u0000d|>", b"\\u0000\\u0000", b"<|e", b'"x":1,"x":1,', b"[" * 9, b"[" * 9 + b"]" * 9, b'{"role":"user","content":"u"},'),
 )
 SWAPS: Final = (
     *((b",", b":"), (b":", b","), (b"}", b"]"), (b"]", b"}"), (b'"', b"'"), (b'"', b"\\u0022"), (b'\\"', b'"'), (b'"', b'\\"')),
     *((b'""', b'"'), (b'","', b'" "'), (b": ", b":"), (b", ", b","), (b":", b" : "), (b"}", b"}}"), (b"\\u", b"u"), (b"role", b"Role")),
     *((b"user", b"system"), (b"user", b"assistant"), (b"assistant", b"user"), (b'"role"', b'"r\\u006fle"'), (b'"content"', b'"role"')),
-    *((b"messages", b"message"), (b"prompt_id", b"prompt"), (b'"prompt"', b'"prompt_id"'), (b'"role"', b'"content"')),
+    *(
+        (b"messages", b"message"),
+        (b"prompt_id", b"prompt"),
+        (b'"prompt"', b'"prompt_id"'),
+        (b'"role"', b'"content"'),
+        (b'"from"', b'"role"'),
+        (b"human", b"gpt"),
+    ),
 )
 
 
@@ -217,17 +277,30 @@ def mutants(seed: int, count: int) -> Iterator[bytes]:
 class _Habit(NamedTuple):
     """What the lines of one file have in common, as a rule."""
 
+    shape: str
     keys: tuple[str, ...]  # of the row, in order
     role_first: bool
     manner: _Manner
 
 
+# Shape → the keys of a row, of which the second half may be absent.
+SHAPES: Final = {
+    "messages": (("messages",), ("prompt", "prompt_id")),
+    "sharegpt": (("conversations",), ("system", "id", "prompt_id")),
+    "alpaca": (("instruction", "output"), ("input", "system", "id")),
+    "completion": (("prompt", "completion"), ("system", "id")),
+    "answer": (("question", "answer"), ("id",)),
+}
+
+
 def _habit(chance: Random) -> _Habit:
     draw = chance.random
-    keys = [key for key in ("messages", "prompt", "prompt_id") if key == "messages" or draw() < 0.6]
+    shape = "messages" if draw() < 0.75 else tuple(SHAPES)[int(draw() * len(SHAPES))]
+    needed, more = SHAPES[shape]
+    keys = [*needed, *(key for key in more if draw() < 0.6)]
     chance.shuffle(keys)
     manner = _Manner(chance) if draw() < 0.5 else _Plain(*SEPARATORS[int(draw() * len(SEPARATORS))])
-    return _Habit(tuple(keys), draw() < 0.6, manner)
+    return _Habit(shape, tuple(keys), draw() < 0.6, manner)
 
 
 def _endless(chance: Random) -> Iterator[bytes]:
@@ -235,7 +308,7 @@ def _endless(chance: Random) -> Iterator[bytes]:
     while True:
         habit = _habit(chance)
         for _ in range(ROWS_A_HABIT):
-            line = _written(_conversation(chance, habit, odd=0.2), habit.manner).encode()
+            line = _written(_conversation(chance, habit, odd=0.2)[0], habit.manner).encode()
             yield line
             for _ in range(DAMAGES):
                 yield _damaged(line, chance)
@@ -270,20 +343,37 @@ def _damaged(line: bytes, chance: Random) -> bytes:
     return bytes(spoilt)
 
 
-def _conversation(chance: Random, habit: _Habit, *, odd: float, turns_min: int = 1) -> Pairs:
-    """A row as pairs, so that any key can stand twice; with chance `odd` one thing of it is wrong."""
+def _conversation(chance: Random, habit: _Habit, *, odd: float, turns_min: int = 1) -> tuple[Pairs, list[Any]]:
+    """
+    A row as pairs, so that any key can stand twice, and its turns, which are pairs too (the row itself where it has none); with chance
+    `odd` one thing is wrong.
+    """
     draw = chance.random
     roles = ["user", "assistant"] * (turns_min + int(draw() * draw() * 4))
     if draw() < 0.15:
         roles.insert(0, "system")
-    messages: list[Any] = [[("role", role), ("content", TEXTS[int(draw() * len(TEXTS))])] for role in roles]
+    role_key, content_key = ("from", "value") if habit.shape == "sharegpt" and draw() < 0.9 else ("role", "content")
+    if role_key == "from" and draw() < 0.8:
+        roles = [{"user": "human", "assistant": "gpt"}.get(role, role) for role in roles]
+    turns: list[Any] = [[(role_key, role), (content_key, TEXTS[int(draw() * len(TEXTS))])] for role in roles]
     if not habit.role_first:
-        messages = [message[::-1] for message in messages]
-    others = {"prompt": TEXTS[int(draw() * len(TEXTS))], "prompt_id": ("id", "é", '"')[int(draw() * 3)] + f"{int(draw() * 100)}"}
-    row: Pairs = [(key, messages if key == "messages" else others[key]) for key in habit.keys]
+        turns = [turn[::-1] for turn in turns]
+    row: Pairs = [(key, _value(key, turns, chance)) for key in habit.keys]
+    turns = turns if "messages" in habit.keys or "conversations" in habit.keys else [row]
     if draw() < odd:
-        _spoil(row, messages, chance)
-    return row
+        _spoil(row, turns, chance)
+    return row, turns
+
+
+def _value(key: str, turns: list[Any], chance: Random) -> Any:
+    draw = chance.random
+    if key in ("messages", "conversations"):
+        return turns
+    if key in ("id", "prompt_id"):
+        return ("id", "é", '"')[int(draw() * 3)] + f"{int(draw() * 100)}"
+    if key in ("input", "system") and draw() < 0.3:
+        return ("", " ", None)[int(draw() * 3)]
+    return TEXTS[int(draw() * len(TEXTS))]
 
 
 def _spoil(row: Pairs, messages: list[Any], chance: Random) -> None:
@@ -306,7 +396,7 @@ def _spoil(row: Pairs, messages: list[Any], chance: Random) -> None:
             messages[int(draw() * len(messages))] = ODD_VALUES[int(draw() * len(ODD_VALUES))]
         case 6:
             pairs = row if draw() < 0.5 else message
-            pairs.insert(int(draw() * (len(pairs) + 1)), (("x", "name", "tools", "Role", "")[int(draw() * 5)], "y"))
+            pairs.insert(int(draw() * (len(pairs) + 1)), (MORE_KEYS[int(draw() * len(MORE_KEYS))], "y"))
         case 7:
             chance.shuffle(messages)
         case _:
@@ -374,13 +464,12 @@ def _balanced(chance: Random, habit: _Habit) -> bytes:
     plainly: what the repetition adds is saved at blanks and quotes.
     """
     draw = chance.random
-    row = _conversation(chance, habit, odd=0.0, turns_min=2 + int(draw() * 4))  # many separators: each can save a byte
-    messages = next(value for key, value in row if key == "messages")
+    row, turns = _conversation(chance, habit, odd=0.0, turns_min=2 + int(draw() * 4))  # many separators: each can save a byte
     if draw() < 0.8:
-        message = messages[int(draw() * len(messages))]
-        at = next(at for at, (key, _) in enumerate(message) if key == "content")
-        message[at] = ("content", '"' * (4 + int(draw() * 5)))
-    _repeat(row, messages, chance)
+        turn = turns[int(draw() * len(turns))]
+        texts = [at for at, (key, value) in enumerate(turn) if key not in ("role", "from") and isinstance(value, str)]
+        turn[texts[-1]] = (turn[texts[-1]][0], '"' * (4 + int(draw() * 5)))
+    _repeat(row, turns, chance)
     plainly = _written(_meaning(row), _Plain(", " if draw() < 0.9 else ",", ": " if draw() < 0.9 else ":"))
     wanted, quotes = len(plainly.encode()), plainly.count('"')
     line = _written(row, habit.manner if isinstance(habit.manner, _Plain) and draw() < 0.8 else _Plain(*SEPARATORS[int(draw() * 2)]))

@@ -19,7 +19,7 @@ from shared.prepare.folder import FolderPlace
 
 pytestmark = pytest.mark.light
 
-FOUND_OTHERWISE = {"bad_nul", "byte_order_mark", "prompt_leaks"}  # in the first line alone; across several files
+FOUND_OTHERWISE = {"byte_order_mark", "prompt_leaks"}  # in the first line alone; across several files
 
 
 def prepared(folder: Path, content: bytes, **repairs: bool) -> tuple[dict[str, Any], set[tuple[str, int]]]:
@@ -52,8 +52,19 @@ def test_a_last_question_without_an_answer_goes_where_the_settings_say_so(tmp_pa
     assert report["accepted"] == sheet.accepted == sheet.rows
 
 
+def test_a_nul_is_a_fault_where_the_settings_say_so(tmp_path: Path) -> None:
+    content, sheet = faults.plant(faults.DROPPED_ON_REQUEST, copies=3, seed=8)
+
+    report, named = prepared(tmp_path, content, nul=False)
+
+    assert named == sheet.named()
+    assert report["accepted"] == sheet.accepted == sheet.rows - len(sheet.answers)
+
+
 def test_every_code_that_a_row_can_have_is_planted() -> None:
     codes = list(Code)
     of_rows = {code.value for code in codes[: codes.index(Code.EMPTY_FILE)]}
 
-    assert of_rows - FOUND_OTHERWISE == {kind.code for kind in (*faults.KINDS, *faults.REPAIRED_ON_REQUEST)} - {None}
+    planted = {kind.code for kind in (*faults.KINDS, *faults.REPAIRED_ON_REQUEST, *faults.DROPPED_ON_REQUEST)} - {None}
+
+    assert planted == of_rows - FOUND_OTHERWISE
