@@ -87,6 +87,21 @@ def test_both_triggers_see_an_upload_and_the_app_acts_once(app):
     assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
 
 
+def test_a_set_of_files_is_one_upload_whose_files_open_nothing(app):
+    """The training file comes last of all, so the set is seen before it is whole."""
+    app.uploads.upload_blob("several/_members/test.jsonl", chats("ferry", rows=7))
+    named = {"train": "_members/train.jsonl", "test": "_members/test.jsonl"}
+    tuning = app.upload("several/_dataset.json", json.dumps(named).encode())
+    app.until(tuning, "tuning", "seen")
+    waited(lambda: app.record(tuning, "tuning").reason.startswith("Waits until"), lambda: "the set does not wait for its file")
+    app.uploads.upload_blob("several/_members/train.jsonl", chats("plane", rows=33) + chats("ferry", rows=3))
+    found = app.until(tuning, "tuning", "prepared", "planned", "training", "offered")
+
+    assert found.prepared.rows["test"] == 7
+    assert found.prepared.rows["train"] + found.prepared.rows["validation"] == 33
+    assert '"several/_members/' not in "".join(line for line in app.log().splitlines() if "action=tuning_" in line)
+
+
 def openings(app, tuning: str) -> int:
     """Return how often a tuning was opened, by a door or by the timer."""
     log: str = app.log()
