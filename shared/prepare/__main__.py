@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +95,8 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
 def _sources(files: Sequence[Path]) -> list[prepare.Source]:
     if files[0].name == prepare.SET_FILE:
         return prepare.sources_of_set(files[0])
-    return [prepare.source_of_file(file) for file in files]
+    called = Counter(file.name for file in files)
+    return [prepare.source_of_file(file, name=str(file) if called[file.name] > 1 else "") for file in files]
 
 
 def _facts(outcome: prepare.Prepared | prepare.Refused, seconds: float) -> dict[str, Any]:

@@ -268,3 +268,13 @@ def test_a_set_is_given_to_the_command_alone(folder: Path, capsys: pytest.Captur
         command(capsys, folder, {"train": "_members/train.jsonl"}, str(folder / "_members" / "train.jsonl"))
 
     assert ended.value.code == 2
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / name / "chats.jsonl" for name in ("a", "b")]
+    for file, content in zip(files, (rows_of(30), rows_of(1) + b"{\n"), strict=True):
+        file.parent.mkdir()
+        file.write_bytes(content)
+
+    assert main([*map(str, files), "--out", str(tmp_path / "out")]) == 3
+    assert capsys.readouterr().out.startswith(f"Rejected. Line 2 of {files[1]} is not valid JSON;")
