@@ -373,7 +373,7 @@ def broken(rows: list[dict[str, object]]) -> str:
     lines.insert(2, as_line({"messages": []}))
     lines.insert(5, lines[5].replace('"role": "assistant"', '"role": "bot"'))
     lines.insert(8, lines[8][:60])  # cut off
-    lines.insert(11, as_line({"prompt": "Hello?", "completion": "Hi!"}))  # another format
+    lines.insert(11, as_line({"text": "Hello? Hi!"}))  # a format that nobody can tell apart
     lines.insert(14, lines[3])  # a copy: left out, refuses nothing
     lines.insert(17, as_line({"messages": [{"content": "Are you there?", "role": "user"}, {"content": " ", "role": "assistant"}]}))
     return "\n".join(lines) + "\n"
