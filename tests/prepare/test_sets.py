@@ -228,6 +228,7 @@ def folder(tmp_path: Path) -> Path:
     members.mkdir(parents=True)
     (members / "train.jsonl").write_bytes(rows_of(30) + line("held out 1?"))
     (members / "test.jsonl").write_bytes(TEST)
+    (members / "empty.jsonl").touch()
     return members.parent
 
 
@@ -250,10 +251,11 @@ def test_the_command_opens_a_set_from_the_disk(folder: Path, capsys: pytest.Capt
     [
         ({"train": "train.jsonl"}, "does not begin with _members/"),
         ({"train": "_members/train.jsonl", "test": "_members/t.jsonl"}, "'_members/t.jsonl' is not there or empty; upload what is missing"),
+        ({"train": ["_members/train.jsonl", "_members/empty.jsonl"]}, "'_members/empty.jsonl' is not there or empty; "),
         ("{", "is no JSON"),
         ({"train": "x" * 70_000}, "more than the 65,536 allowed"),
     ],
-    ids=["outside", "missing", "no JSON", "long"],
+    ids=["outside", "missing", "empty", "no JSON", "long"],
 )
 def test_the_command_rejects_a_set_that_cannot_be_used(folder: Path, document: Any, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, facts = command(capsys, folder, document)
