@@ -25,6 +25,7 @@ from localcloud.azureml.routes import MANAGEMENT, WORKSPACE, Route
 from localcloud.azureml.site import Site
 from localcloud.clocks import system
 from shared import prepare, settings
+from shared.domain import conversation
 from shared.prepare import report_shape
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,6 +171,18 @@ def _options() -> str:
         meaning = settings.Settings.model_fields[name].description if name else OPTIONS_WITHOUT_SETTING[option]
         rows.append((f"`{option}`", _code(json.dumps(default).strip('"')), f"`{name}`" if name else "", _plain(str(meaning))))
     return _table(("option", "default", "setting of the app", "meaning"), iter(rows))
+
+
+def _codes() -> str:
+    """Every code of a row, gravest first."""
+    limits = prepare.Options().limits
+    order = list(conversation.Severity)
+    found = sorted(conversation.row_codes(limits), key=lambda row: order.index(conversation.severity(row[0])))
+    rows = []
+    for code, what, remedy in found:
+        counts = " (bad)" if conversation.is_bad(code) else ""
+        rows.append((_code(code), f"{conversation.severity(code)}{counts}", _plain(what), _plain(remedy)))
+    return _table(("code", "severity", "a line that", "its owner reads"), iter(rows))
 
 
 def _host_json() -> str:
@@ -326,6 +339,7 @@ def _code(text: str) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings": settings.table,
+    "codes": _codes,
     "beside-the-class": _beside_the_class,
     "demo": _demo,
     "options": _options,

@@ -324,6 +324,11 @@ _WORDING: Final = {
 }
 
 
+def row_codes(limits: Limits) -> list[tuple[Code, str, str]]:
+    """Each code of a row, what its sentence says of one line, and the remedy; for the docs."""
+    return [(code, wording.one, wording.remedy(limits)) for code, wording in _WORDING.items()]
+
+
 def about_rows(
     code: Code, *, count: int, first_lines: Sequence[int], unit: str, limits: Limits, files: Sequence[tuple[str, str]] = ()
 ) -> Complaint:
