@@ -8,7 +8,7 @@ it. The adapters over azure-ai-ml and azure-storage-blob are in `shared/cloud/`;
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from shared.domain.recipe import Catalogue, Recipe
 from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, EndpointView, Usage
 from shared.domain.training import Job
+from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload
 from shared.place import Place
 
@@ -92,6 +93,14 @@ class Datasets(Protocol):
         """Return the azureml:// URI by which a job reads a published file."""
         ...
 
+    def upload_uri(self, path: str) -> str:
+        """Return the azureml:// URI by which a job reads an upload: of a path, whatever version lies there when it reads."""
+        ...
+
+    def files(self, folder: str, *, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
+        """Return the files of a prepared folder by name: bytes, and sha256 (hex) of those that have no more than so many."""
+        ...
+
     def write(self, path: str, body: Mapping[str, Any]) -> None:
         """Write a JSON document into the prepared container."""
         ...
@@ -99,6 +108,23 @@ class Datasets(Protocol):
     def read(self, path: str) -> Any:
         """Return a JSON document of the prepared container, None if there is none."""
         ...
+
+
+class Preparations(Protocol):
+    """Jobs that prepare what is too large for a function."""
+
+    def job(self, name: str) -> PreparationJob | None: ...
+
+    def submit(
+        self, name: str, *, files: Sequence[str], order: str, out: str, deadline: timedelta, display_name: str, tags: Mapping[str, str]
+    ) -> None:
+        """
+        Ask for a job that runs `python -m shared.prepare` of this app over URIs of uploads, as the order (a URI) says, and writes into the
+        folder `out` (a URI) when it has ended well. That it exists already is no error: the next look tells whose it is.
+        """
+        ...
+
+    def cancel(self, name: str) -> None: ...
 
 
 class Trainings(Protocol):
@@ -188,6 +214,7 @@ class Ports:
 
     ledger: Ledger
     datasets: Datasets
+    preparations: Preparations
     trainings: Trainings
     endpoints: Endpoints
     metrics: Metrics

@@ -50,6 +50,9 @@ class Settings(BaseModel):
     PREPARED_CONTAINER: ContainerName = Field("prepared", description="container of split data, reports and smoke answers")
     LEDGER_CONTAINER: ContainerName = Field("ledger", description="container of the records")
     PREPARED_DATASTORE: ResourceName = Field("tuneloop_prepared", description="Azure ML datastore over PREPARED_CONTAINER")
+    DATASETS_DATASTORE: ResourceName = Field(
+        "tuneloop_datasets", description="Azure ML datastore over DATASETS_CONTAINER; read by jobs that prepare"
+    )
     TURNS_QUEUE: ContainerName = Field("turns", description="queue of turns, on the storage account of AzureWebJobsStorage")
 
     AZURE_SUBSCRIPTION_ID: ResourceName = Field(description="subscription of the Azure ML workspace")
@@ -83,6 +86,19 @@ class Settings(BaseModel):
     QUARANTINE_BYTES_MAX: int = Field(64 << 20, ge=0, description="bytes of dropped rows that are kept for their owner; more are counted")
     REPORT_EXCERPTS: bool = Field(True, description="show the first characters of a faulty row in its report")
 
+    PREPARE_HERE_BYTES_MAX: int = Field(
+        2 << 30,
+        ge=0,
+        description="larger uploads are prepared by an Azure ML job; formats that have to be unpacked from an eighth of it on",
+    )
+    PREPARE_COMPUTE: str = Field("", description="compute cluster of such a job; empty: serverless compute of PREPARE_INSTANCE_TYPE")
+    PREPARE_INSTANCE_TYPE: str = Field(
+        "Standard_D12_v2", description="VM size of serverless preparation: no GPU, memory for the hashes, a disk of twice the upload"
+    )
+    PREPARE_DEADLINE: PositiveDuration = Field(
+        timedelta(hours=6), description="a job that prepares is canceled when it is not done by then"
+    )
+
     LOOK_EVERY: PositiveDuration = Field(timedelta(minutes=1), description="time between two looks at what Azure is busy with")
     TICK: PositiveDuration = Field(timedelta(minutes=5), description="period of LOOK_AGAIN_SCHEDULE; a look missed by more is repaired")
     JOB_DEADLINE: PositiveDuration = Field(timedelta(hours=24), description="a job that is not done by then is canceled")
@@ -110,6 +126,8 @@ class Settings(BaseModel):
             look_every=self.LOOK_EVERY,
             tick=self.TICK,
             step_attempts_max=self.STEP_ATTEMPTS_MAX,
+            prepare_here_bytes_max=self.PREPARE_HERE_BYTES_MAX,
+            prepare_deadline=self.PREPARE_DEADLINE,
             job_attempts_max=self.JOB_ATTEMPTS_MAX,
             job_deadline=self.JOB_DEADLINE,
             deployment_deadline=self.DEPLOYMENT_DEADLINE,

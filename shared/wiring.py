@@ -33,12 +33,13 @@ def loop() -> Loop:
     from datetime import UTC, datetime
 
     from shared import settings as app_settings
-    from shared.cloud import announcer, clients, datasets, endpoints, ledger, metrics, storage, trainings, turns
+    from shared.cloud import announcer, clients, datasets, endpoints, jobs, ledger, metrics, preparations, storage, trainings, turns
     from shared.ports import Ports
     from shared.reconcile.turn import Loop
 
     chosen, credential = settings(), clients.credential()
     uploads = storage.Account(app_settings.connection(os.environ, "DATASETS"), credential, local=chosen.TUNELOOP_LOCAL)
+    workspace_jobs = jobs.Jobs(chosen, credential)
     host = storage.Account(app_settings.connection(os.environ, "AzureWebJobsStorage"), credential, local=chosen.TUNELOOP_LOCAL)
     return Loop(
         ports=Ports(
@@ -47,8 +48,10 @@ def loop() -> Loop:
                 uploads.container(chosen.DATASETS_CONTAINER),
                 uploads.container(chosen.PREPARED_CONTAINER),
                 datastore=chosen.PREPARED_DATASTORE,
+                uploads_datastore=chosen.DATASETS_DATASTORE,
             ),
-            trainings=trainings.AzureMlTrainings(chosen, credential),
+            preparations=preparations.AzureMlPreparations(chosen, workspace_jobs),
+            trainings=trainings.AzureMlTrainings(chosen, credential, workspace_jobs),
             endpoints=endpoints.AzureMlEndpoints(chosen, credential),
             metrics=metrics.MonitorMetrics(chosen, credential),
             turns=turns.QueueTurns(host.queue(chosen.TURNS_QUEUE)),

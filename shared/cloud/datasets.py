@@ -7,6 +7,7 @@ content-addressed place and the manifest is written last: only it makes a prepar
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
@@ -34,12 +35,14 @@ class BlobDatasets:
         prepared: ContainerClient,
         *,
         datastore: str,
+        uploads_datastore: str = "",
         ahead: int = prefetch.AHEAD,
         range_bytes: int = prefetch.RANGE_BYTES,
     ) -> None:
         self._uploads = uploads
         self._prepared = prepared
         self._datastore = datastore
+        self._uploads_datastore = uploads_datastore
         self._ahead = ahead
         self._range_bytes = range_bytes
         self.account = str(uploads.account_name)
@@ -87,6 +90,18 @@ class BlobDatasets:
 
     def uri(self, folder: str, file: str) -> str:
         return f"azureml://datastores/{self._datastore}/paths/{folder}/{file}"
+
+    def upload_uri(self, path: str) -> str:
+        return f"azureml://datastores/{self._uploads_datastore}/paths/{path}"
+
+    def files(self, folder: str, *, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
+        found: dict[str, tuple[int, str | None]] = {}
+        with translated("Reading the prepared container"):
+            for blob in self._prepared.list_blobs(name_starts_with=f"{folder}/"):
+                body = self._prepared.download_blob(blob.name).readall() if blob.size <= hashed_bytes_max else None
+                sha256 = hashlib.sha256(body).hexdigest() if body is not None else None
+                found[blob.name.removeprefix(f"{folder}/")] = (blob.size, sha256)
+        return found
 
     def write(self, path: str, body: Mapping[str, Any]) -> None:
         with translated("Writing into the prepared container"):

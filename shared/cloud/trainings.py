@@ -1,5 +1,5 @@
 """
-Fine-tune jobs and models through azure-ai-ml, and the two things that it has no method for: metrics and a failure's text.
+Fine-tune jobs and models through azure-ai-ml, and what it has no method for: metrics.
 
 The SDK validates no input, picks random job names and next model versions by itself, and makes no duplicate check: the
 names and the checked parameters all come from the domain. Inputs are azureml:// URIs, so nothing is uploaded by the SDK.
@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from azure.core import PipelineClient
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
-from shared.cloud.answers import text_of, translated, word
+from shared.cloud.answers import translated
+from shared.cloud.jobs import Jobs
 from shared.domain import names
 from shared.domain.recipe import Catalogue, Declared, Recipe
 from shared.domain.training import Job
@@ -30,44 +30,24 @@ if TYPE_CHECKING:
 
 NODE = "chat_completion_pipeline"  # as the published example calls the one node
 PIPELINE_OUTPUT = "trained_model"
-FAILED_STATES = frozenset({"failed", "canceled", "notresponding"})
-EXISTS_TEXT = "already exists"  # "A job with this name already exists..." (azure-docs#122250); the code is only UserError
-HISTORY_API = "history/v1.0"
 MLFLOW_API = "api/2.0/mlflow"
 
 
 class AzureMlTrainings:
     """The `Trainings` port over one workspace and one registry."""
 
-    def __init__(self, settings: Settings, credential: TokenCredential) -> None:
+    def __init__(self, settings: Settings, credential: TokenCredential, jobs: Jobs | None = None) -> None:
         self._settings = settings
         self._credential = credential
+        self._jobs = jobs or Jobs(settings, credential)
 
-    @cached_property
+    @property
     def _workspace(self) -> MLClient:
-        return clients.ml_client(self._settings, self._credential)
+        return self._jobs.workspace
 
     @cached_property
     def _registry(self) -> MLClient:
         return clients.ml_client(self._settings, self._credential, registry=self._settings.AZUREML_REGISTRY)
-
-    @cached_property
-    def _mlflow_address(self) -> tuple[str, str]:
-        """Host and workspace path of MLflow and run history, as the workspace names them: azureml://host/mlflow/v1.0/path."""
-        with translated("Reading the workspace"):
-            workspace = self._workspace.workspaces.get(self._settings.AZUREML_WORKSPACE)
-        host, _, path = str(workspace.mlflow_tracking_uri).removeprefix("azureml://").partition("/mlflow/v1.0")
-        return f"https://{host}", path.rstrip("?/")
-
-    @cached_property
-    def _runs(self) -> PipelineClient[Any, Any]:
-        return clients.rest_client(
-            self._mlflow_address[0],
-            self._credential,
-            clients.ARM_SCOPE,
-            local=self._settings.TUNELOOP_LOCAL,
-            what="the workspace's MLflow address",
-        )
 
     def catalogue(self) -> Catalogue:
         settings = self._settings
@@ -87,38 +67,28 @@ class AzureMlTrainings:
         )
 
     def job(self, name: str) -> Job | None:
-        with translated(f"Looking at job {name}"):
-            try:
-                job = self._workspace.jobs.get(name)
-            except ResourceNotFoundError:
-                return None
-        status, tags = word(job.status), job.tags or {}
-        failure = self._failure(name) if status.lower() in FAILED_STATES else ""
-        return Job(name=name, status=status, owner=tags.get(names.OWNER_TAG), training=tags.get(names.TRAINING_TAG), failure=failure)
+        seen = self._jobs.seen(name)
+        if seen is None:
+            return None
+        owner, training = seen.tags.get(names.OWNER_TAG), seen.tags.get(names.TRAINING_TAG)
+        return Job(name=name, status=seen.status, owner=owner, training=training, failure=seen.failure)
 
     def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
         job = self._pipeline(recipe, uris)
-        job.name = name
         job.display_name = recipe.display_name
         job.experiment_name = recipe.experiment_name
         job.tags = dict(tags)
         job.settings.force_rerun = True
         job.settings.continue_on_step_failure = False
-        with translated(f"Submitting job {name}"):
-            try:
-                self._workspace.jobs.create_or_update(job)
-            except HttpResponseError as error:
-                if EXISTS_TEXT not in text_of(error).lower():
-                    raise
+        self._jobs.submit(name, job)
 
     def cancel(self, name: str) -> None:
-        with translated(f"Cancelling job {name}"):
-            self._workspace.jobs.begin_cancel(name)
+        self._jobs.cancel(name)
 
     def metrics(self, job: str) -> dict[str, float]:
-        base, path = self._mlflow_address
+        base, path = self._jobs.mlflow_address
         try:
-            run = clients.get_json(self._runs, f"{base}/mlflow/v2.0{path}/{MLFLOW_API}/runs/get", run_id=job)
+            run = clients.get_json(self._jobs.runs, f"{base}/mlflow/v2.0{path}/{MLFLOW_API}/runs/get", run_id=job)
         except HttpResponseError:
             return {}
         logged = run.get("run", {}).get("data", {}).get("metrics", [])
@@ -200,16 +170,6 @@ class AzureMlTrainings:
         with translated("Reading the VM sizes"):
             sizes = self._workspace.compute.list_sizes()
             return next((int(s.gpus or 0) for s in sizes if s.name.lower() == instance_type.lower()), 0)
-
-    def _failure(self, job: str) -> str:
-        """Return what run history says about a failed run, '' if it says nothing."""
-        base, path = self._mlflow_address
-        try:
-            details = clients.get_json(self._runs, f"{base}/{HISTORY_API}{path}/runs/{job}/details")
-        except HttpResponseError:
-            return ""
-        error = (details.get("error") or {}).get("error") or {}
-        return " ".join(str(error.get("message", "")).split())
 
 
 def _name_and_version(asset_id: str) -> tuple[str, str]:

@@ -51,16 +51,19 @@ def uploaded_path(event: Event, *, account: str, container: str) -> str | Nobody
     return subject[len(start) :]
 
 
-def training_key(event: Event, *, workspace_id: str) -> Key | Nobody:
-    """Return the key of the training whose job this event is about."""
+def job_key(event: Event, *, workspace_id: str) -> Key | Nobody:
+    """Return the key of the training, or of the tuning that is being prepared, whose job this event is about."""
     if event.type.lower() not in RUN_EVENTS:
         return Nobody(why=f"an event of type {event.type!r} is not about a job")
     if event.source.lower().strip("/") != workspace_id.lower().strip("/"):
         return Nobody(why="it comes from another workspace")
     run = _value(event.data, "runId")
     name = run if isinstance(run, str) and run else event.subject.rpartition("/")[2]
-    training = names.training_of_job(name)
-    return Key(kind=Kind.TRAINING, id=training) if training else Nobody(why="it is about a run that is not ours")
+    if training := names.training_of_job(name):
+        return Key(kind=Kind.TRAINING, id=training)
+    if tuning := names.tuning_of_preparation(name):
+        return Key(kind=Kind.TUNING, id=tuning)
+    return Nobody(why="it is about a run that is not ours")
 
 
 def _value(data: Mapping[str, Any], name: str) -> Any:

@@ -21,6 +21,7 @@ ENDPOINT_HASH_LENGTH = 8  # hex digits
 DEPLOYMENT_HASH_LENGTH = 8  # hex digits; 'd' + 9 digits + '-' + 8 = 19 of 32 characters
 OPTIONS_HASH_LENGTH = 8  # hex digits; of options, rules and members
 JOB_NAME = re.compile(r"ft-(?P<training>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
+PREPARATION_NAME = re.compile(r"prep-(?P<tuning>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
 
 OWNER_TAG = "tuneloop-owner"
 TRAINING_TAG = "tuneloop-training"
@@ -66,6 +67,17 @@ def training_of_job(name: str) -> str | None:
     return match["training"] if match else None
 
 
+def preparation(tuning: str, number: int) -> str:
+    """Return the name of a job that prepares an upload."""
+    return f"prep-{tuning}-a{number}"
+
+
+def tuning_of_preparation(name: str) -> str | None:
+    """Return the tuning that a job of this name prepares for, None for anybody else's job."""
+    match = PREPARATION_NAME.fullmatch(name)
+    return match["tuning"] if match else None
+
+
 def model(base_model: str, service: str) -> str:
     return f"{base_model}-{slug(service)}"
 
@@ -76,6 +88,11 @@ def prepared_folder(owner: str, service: str, tuning: str, *follows_from: str) -
     hash of the options, the version of the rules, and the ETags of a set's files in their order.
     """
     return f"{endpoint(owner, service)}/uploads/{tuning}-{short_hash(*follows_from)[:OPTIONS_HASH_LENGTH]}"
+
+
+def prepared_by_a_job(folder: str, number: int) -> str:
+    """Return where a job writes what would lie in `folder`: each its own place, since one that was given up may still be writing."""
+    return f"{folder}-a{number}"
 
 
 def manifests(owner: str, service: str) -> str:

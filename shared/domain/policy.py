@@ -13,7 +13,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     look_every: timedelta = timedelta(minutes=1)  # between two looks at something that Azure is busy with
     tick: timedelta = timedelta(minutes=5)  # period of the timer that repairs lost messages
     step_attempts_max: int = 5  # tries of one step before the record stops
-    prepare_attempts_max: int = 2  # a file that kills its reader twice is refused
+    prepare_attempts_max: int = 2  # times that a file may kill its reader, here and then in jobs
+    prepare_here_bytes_max: int = 2 << 30  # of plain JSON lines; larger uploads are prepared by a job
+    prepare_deadline: timedelta = timedelta(hours=6)  # of such a job, from submission to its end
     job_attempts_max: int = 1  # paid jobs for one training without a person's word
     job_deadline: timedelta = timedelta(hours=24)  # from submission to its end, queueing included
     deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs

@@ -1,8 +1,10 @@
 """
 A tuning is one upload on its way to its service: prepare, freeze the recipe, join its training, offer what came out.
 
-`decide` reads top to bottom as that life. It never learns which event woke it. A tuning spends nothing itself: the one
-paid thing is its training, which it shares with every tuning of the same bytes and recipe.
+`decide` reads top to bottom as that life. It never learns which event woke it. A tuning spends nothing itself but for the job
+that prepares an upload which is too large for a function: that job's number is raised in the ledger before it is asked for, its
+name follows from it, and a number is raised again only after the last job was seen Failed or Canceled. The other paid thing is
+its training, which it shares with every tuning of the same bytes and recipe.
 """
 
 from __future__ import annotations
@@ -17,13 +19,14 @@ from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
+from shared.domain.training import JOB_COMPLETED, JOB_ENDED_BADLY, Training
 from shared.domain.training import Stage as TrainingStage
-from shared.domain.training import Training
 from shared.domain.upload import Upload, service_of
 
 
 class Stage(StrEnum):
     SEEN = "seen"
+    PREPARING = "preparing"
     PREPARED = "prepared"
     PLANNED = "planned"
     TRAINING = "training"
@@ -35,6 +38,9 @@ class Stage(StrEnum):
 
 ENDED = frozenset({Stage.OFFERED, Stage.REJECTED, Stage.SUPERSEDED, Stage.STOPPED})
 
+PLAIN = (".jsonl", ".ndjson")
+PACKED_TIMES = 8  # chats compress 3 to 20 times, and a table needs as much of the disk as it has bytes
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A published, split dataset; the manifest was written last, so it is whole."""
@@ -45,10 +51,20 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]  # split -> rows
 
 
+class Preparation(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest job that prepares an upload."""
+
+    number: int  # from 1
+    folder: str  # in the prepared container, where this job alone writes
+    submitted_at: datetime | None = None  # None: not accepted yet
+    cancelled_because: str = ""  # '': we did not ask for its end
+
+
 class Tuning(Header, frozen=True, kw_only=True):
     """The record of one upload."""
 
     upload: Upload
+    preparation: Preparation | None = None  # None: no job was asked for
     prepared: Prepared | None = None
     recipe: Recipe | None = None
     training: str | None = None  # id; None: not joined yet
@@ -58,8 +74,40 @@ class Tuning(Header, frozen=True, kw_only=True):
     def service(self) -> str:
         return service_of(self.upload.path)
 
+    @property
+    def job(self) -> str:
+        """Name of the newest job that prepares the upload, '' while there is none."""
+        return names.preparation(self.id, self.preparation.number) if self.preparation else ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of that job: evidence of ownership, never a lock."""
+        return {
+            names.OWNER_TAG: self.owner,
+            names.TUNING_TAG: self.id,
+            names.SERVICE_TAG: names.service_id(self.owner, self.service),
+        }
+
 
 learn(Tuning)
+
+
+class PreparationJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that prepares an upload, as Azure ML shows it."""
+
+    name: str
+    status: str
+    owner: str | None  # our tag on it; None: not ours
+    tuning: str | None
+    failure: str = ""  # what the service says about a bad end
+
+    @property
+    def ended_badly(self) -> bool:
+        return self.status.lower() in JOB_ENDED_BADLY
+
+    @property
+    def completed(self) -> bool:
+        return self.status.lower() == JOB_COMPLETED
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +116,30 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     upload_is_current: bool  # the blob still is the version that this tuning stands for
     later_offered: str | None = None  # tuning of a later upload of the same service that was offered; None: none
     training: Training | None = None
+    job: PreparationJob | None = None  # the newest that prepares the upload
 
 
 class Prepare(msgspec.Struct, frozen=True):
     """Read the upload, check and split it, publish the files."""
+
+
+class RaiseNumber(msgspec.Struct, frozen=True):
+    """Raise the number of the job that prepares the upload; the job is asked for in a later turn."""
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True):
+    job: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    job: str
+    reason: str
+
+
+class Collect(msgspec.Struct, frozen=True, kw_only=True):
+    """Look at what the job has written, and publish it."""
+
+    job: str
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -96,7 +164,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     next_action: str = ""
 
 
-Step = Prepare | Plan | Join | Offer | Finish | Wait | Rest
+Step = Prepare | RaiseNumber | Submit | Cancel | Collect | Plan | Join | Offer | Finish | Wait | Rest
 
 
 def opened(upload: Upload, *, owner: str, now: datetime) -> Tuning:
@@ -107,12 +175,12 @@ def decide(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
     """Return the one next step of this tuning."""
     if record.stage in ENDED:
         return Rest()
-    if world.later_offered:
-        return Finish(stage=Stage.SUPERSEDED, reason=f"A later upload of this service was offered first (tuning {world.later_offered}).")
+    if superseded := _why_superseded(record, world):
+        if world.job and _is_ours(world.job, record) and not (world.job.completed or world.job.ended_badly or _was_cancelled(record)):
+            return Cancel(job=world.job.name, reason=superseded)
+        return Finish(stage=Stage.SUPERSEDED, reason=superseded)
     if record.prepared is None:
-        if not world.upload_is_current:
-            return Finish(stage=Stage.SUPERSEDED, reason="The blob was replaced or deleted before it was read.")
-        return Prepare()
+        return Prepare() if _is_prepared_here(record, policy) else _prepared_by_a_job(record, world, policy, now)
     if record.recipe is None:
         return Plan()
     if record.training is None or world.training is None:
@@ -122,3 +190,57 @@ def decide(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
     if world.training.stage == TrainingStage.STOPPED:
         return Finish(stage=Stage.STOPPED, reason=world.training.reason, next_action=world.training.next_action)
     return Wait(until=now + policy.tick, why=f"Its training {record.training} is at work.")
+
+
+def weight(path: str, size: int) -> int:
+    """Return what preparing a file of this name costs, in bytes of plain JSON lines: what has to be unpacked grows."""
+    return size if path.lower().endswith(PLAIN) else size * PACKED_TIMES
+
+
+def _is_prepared_here(record: Tuning, policy: Policy) -> bool:
+    killed_its_readers = record.attempt_of == Prepare.__name__ and record.attempts >= policy.prepare_attempts_max and not record.reason
+    if record.preparation or killed_its_readers:  # the machine of a job has more memory
+        return False
+    return weight(record.upload.path, record.upload.size) <= policy.prepare_here_bytes_max
+
+
+def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
+    asked, job = record.preparation, world.job
+    if asked is None:
+        return RaiseNumber()
+    if job is None:
+        return Submit(job=record.job)
+    if not _is_ours(job, record):
+        reason = f"A job called {job.name} exists and is not ours."
+        return Finish(stage=Stage.STOPPED, reason=reason, next_action="Delete or rename that job's experiment, then upload again.")
+    if job.completed:
+        return Collect(job=job.name)
+    is_late = asked.submitted_at is not None and now >= asked.submitted_at + policy.prepare_deadline
+    if job.ended_badly:
+        if asked.number < policy.prepare_attempts_max and not is_late:
+            return RaiseNumber()
+        return Finish(
+            stage=Stage.STOPPED,
+            reason=f"Job {job.name} ended {job.status}: {asked.cancelled_because or job.failure or 'the service gives no reason.'}",
+            next_action="Read the job's log in Azure ML studio and mend the cause, then upload the file again.",
+        )
+    if is_late and not asked.cancelled_because:
+        return Cancel(job=job.name, reason=f"The job was not done {policy.prepare_deadline} after its submission.")
+    return Wait(until=now + policy.look_every, why=f"Job {job.name} prepares it and is {job.status}.")
+
+
+def _why_superseded(record: Tuning, world: World) -> str:
+    """Return why this upload is out of date, '' while it is not."""
+    if world.later_offered:
+        return f"A later upload of this service was offered first (tuning {world.later_offered})."
+    if record.prepared is None and not world.upload_is_current:
+        return "The blob was replaced or deleted before it was read."
+    return ""
+
+
+def _is_ours(job: PreparationJob, record: Tuning) -> bool:
+    return job.owner == record.owner and job.tuning == record.id
+
+
+def _was_cancelled(record: Tuning) -> bool:
+    return record.preparation is not None and bool(record.preparation.cancelled_because)

@@ -1,7 +1,7 @@
 """
 Checks and splits a dataset on this machine, by the rules and the code of the app: python -m shared.prepare chats.jsonl --out prepared
 
-Exit codes: 0 accepted, 3 rejected, 2 wrong call.
+Exit codes: 0 accepted, 3 rejected, 2 wrong call; with --order 0 is "outcome.json says it", accepted or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 from shared import errors, prepare
 from shared.domain.members import WrongSet
 from shared.place import MANIFEST
+from shared.prepare import ordered
 from shared.prepare.folder import FolderPlace
 
 ACCEPTED: Final = 0
@@ -47,12 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tokenizer", metavar="FILE", type=Path, help="tokenizer.json of the model: tokens are counted instead of estimated"
     )
+    parser.add_argument(
+        "--order", metavar="FILE", type=Path, help="what the app orders of a job: names and versions of the uploads, options"
+    )
     asked = parser.parse_args(arguments)
     for file in asked.files:
         if not file.is_file():
             parser.error(f"{file} is no file")
         if file.name == prepare.SET_FILE and len(asked.files) > 1:
             parser.error(f"{file} names all files of its dataset; give no other")
+    if asked.order:
+        return _carry_out(parser, asked.order, asked.files, asked.out)
     try:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
     except (OSError, ValueError) as wrong:
@@ -97,6 +103,22 @@ def _sources(files: Sequence[Path]) -> list[prepare.Source]:
         return prepare.sources_of_set(files[0])
     called = Counter(file.name for file in files)
     return [prepare.source_of_file(file, name=str(file) if called[file.name] > 1 else "") for file in files]
+
+
+def _carry_out(parser: argparse.ArgumentParser, order: Path, files: Sequence[Path], out: Path) -> int:
+    started = time.monotonic()
+    try:
+        asked = ordered.read_order(json.loads(order.read_bytes()))
+    except (OSError, ValueError) as wrong:
+        parser.error(f"{order}: {wrong}")
+    try:
+        with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
+            outcome = ordered.carry_out(asked, files, out, workdir=Path(workdir), progress=_hide)
+    except (OSError, errors.Stop) as failed:
+        sys.stderr.write(f"{failed}\n")
+        return FAILED
+    sys.stdout.write(json.dumps(_facts(outcome, time.monotonic() - started), ensure_ascii=False) + "\n")
+    return ACCEPTED
 
 
 def _facts(outcome: prepare.Prepared | prepare.Refused, seconds: float) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def dataset_event(loop: turn.Loop, event: doorbell.Event, *, who: str) -> None:
 
 
 def job_event(loop: turn.Loop, event: doorbell.Event, *, workspace_id: str, who: str) -> None:
-    key = doorbell.training_key(event, workspace_id=workspace_id)
+    key = doorbell.job_key(event, workspace_id=workspace_id)
     if isinstance(key, doorbell.Nobody):
         log.info("%s: event ignored, %s. action=foreign_event", who, _shown(key.why))
         return

@@ -26,16 +26,25 @@ from azure.storage.blob import BlobServiceClient
 
 import dev
 from localcloud import processes
+from shared import prepare
 from shared import settings as app_settings
 from shared.cloud import clients
 from shared.cloud.endpoints import AzureMlEndpoints
+from shared.cloud.jobs import Jobs
 from shared.cloud.metrics import MonitorMetrics
+from shared.cloud.preparations import AzureMlPreparations
 from shared.cloud.trainings import AzureMlTrainings
 from shared.domain import names, preflight, recipe, smoke
 from shared.domain.recipe import Recipe
 from shared.domain.service import Deployment, EndpointView
 from shared.domain.training import JOB_COMPLETED, JOB_ENDED_BADLY, Job
+from shared.domain.tuning import PreparationJob
 from shared.errors import Stop, TryLater
+from shared.place import MANIFEST
+from shared.prepare import ordered
+from shared.prepare.folder import FolderPlace
+from tests.contract.preparing import AzurePreparing, FakePreparing, Preparing, ask
+from tests.journeys import fakes
 
 pytestmark = pytest.mark.filterwarnings(  # azure-ai-ml 1.35.2 uses what marshmallow 4 and Python 3.12 will drop
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::PendingDeprecationWarning"
@@ -260,6 +269,97 @@ def test_a_cancelled_job_ends_canceled(azure: Azure, the_recipe: Recipe) -> None
     azure.trainings.cancel(name)
 
     assert ended(azure, name).status == "Canceled"
+
+
+# --------------------------------------------------------------------------------------------------------- preparations
+
+STRANGE = "contract/a $(touch x) `y` \" ' Ä & b.jsonl"  # what a shell or a URL must not take for its own
+
+
+@pytest.fixture(params=[pytest.param("fake", marks=pytest.mark.light), "azureml"])
+def at(request: pytest.FixtureRequest) -> Preparing:
+    if request.param == "fake":
+        return FakePreparing()
+    azure: Azure = request.getfixturevalue("azure")
+    blobs: BlobServiceClient = request.getfixturevalue("blobs")
+    containers = [blobs.get_container_client(name) for name in ("datasets", "prepared")]
+    for container in containers:
+        with contextlib.suppress(ResourceExistsError):
+            container.create_container()
+    return AzurePreparing(AzureMlPreparations(azure.settings, Jobs(azure.settings, clients.credential())), *containers)
+
+
+def prepared_here(folder: Path, content: bytes, etag: str) -> tuple[prepare.Prepared | prepare.Refused, ordered.Order]:
+    """Prepare on this machine what a job is asked to prepare; return what came of it and the order."""
+    source = prepare.Source(name=STRANGE, size=len(content), etag=etag, open=lambda: iter([content]))
+    options = prepare.Options(salt="s")
+    result = prepare.prepare([source], FolderPlace(folder), options=options, workdir=folder)
+    return result, ordered.order([source], options)
+
+
+def test_a_preparation_that_nobody_asked_for_is_none(at: Preparing) -> None:
+    assert at.preparations.job(names.preparation("ffffffffffff", 1)) is None
+
+
+def test_a_job_leaves_the_files_that_would_be_made_here_and_says_so_under_our_tags(at: Preparing, tmp_path: Path) -> None:
+    content = fakes.ROWS + fakes.ROWS[: fakes.ROWS.index(b"\n")]  # one row twice: something for the quarantine
+    here, order = prepared_here(tmp_path, content, at.upload(STRANGE, content))
+    name = names.preparation(TRAINING, 1)
+    folder = ask(at, name, [STRANGE], order)
+    ask(at, name, ["contract/not-there.jsonl"], order)  # asked for twice: the first one holds
+
+    assert at.ended(name) == PreparationJob(name=name, status="Completed", owner="o", tuning=TRAINING)
+    written = at.written(folder)
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != MANIFEST}
+    assert {file: written[file] for file in made} == made
+    assert set(written) - set(made) == {ordered.ORDER, ordered.OUTCOME}
+    outcome = ordered.read_outcome(at.datasets.read(f"{folder}/{ordered.OUTCOME}"))
+    assert isinstance(here, prepare.Prepared)
+    assert {**(outcome.manifest or {}), "folder": "."} == here.manifest
+    ordered.check(outcome, at.datasets.files(folder, hashed_bytes_max=1_000_000))
+
+
+def test_a_dataset_that_is_rejected_is_a_completed_job_with_the_sentence(at: Preparing, tmp_path: Path) -> None:
+    content = b"these are my notes\n" * 30
+    here, order = prepared_here(tmp_path, content, at.upload(STRANGE, content))
+    name = names.preparation(TRAINING, 2)
+    folder = ask(at, name, [STRANGE], order)
+
+    assert at.ended(name).status == "Completed"
+    outcome = ordered.read_outcome(at.datasets.read(f"{folder}/{ordered.OUTCOME}"))
+    assert isinstance(here, prepare.Refused)
+    assert (outcome.sentence, outcome.manifest) == (here.sentence, None)
+    assert at.written(folder)[prepare.REPORT] == (tmp_path / prepare.REPORT).read_bytes()
+
+
+def test_an_upload_of_another_size_than_ordered_fails_the_job_and_leaves_nothing(at: Preparing, tmp_path: Path) -> None:
+    _, order = prepared_here(tmp_path, fakes.ROWS, at.upload(STRANGE, fakes.ROWS))
+    at.upload(STRANGE, fakes.ROWS[:-1])
+    name = names.preparation(TRAINING, 3)
+    folder = ask(at, name, [STRANGE], order, tags={"team": "x"})
+
+    job = at.ended(name)
+    assert (job.status, job.owner, job.tuning) == ("Failed", None, None)
+    assert job.failure
+    assert set(at.written(folder)) == {ordered.ORDER}
+
+
+def test_a_preparation_that_is_cancelled_ends_canceled(at: Preparing, tmp_path: Path) -> None:
+    _, order = prepared_here(tmp_path, fakes.ROWS, at.upload(STRANGE, fakes.ROWS))
+    name = names.preparation(TRAINING, 4)
+    folder = ask(at, name, [STRANGE], order)
+    at.preparations.cancel(name)
+
+    assert at.ended(name).status == "Canceled"
+    assert set(at.written(folder)) == {ordered.ORDER}
+
+
+def test_jobs_of_one_version_of_the_app_share_one_code_and_one_environment(azure: Azure) -> None:
+    """What is uploaded follows from the modules and the pins alone."""
+    jobs = [azure.trainings._workspace.jobs.get(names.preparation(TRAINING, number)) for number in (1, 2, 3)]
+
+    assert len({job.code for job in jobs}) == len({str(job.environment) for job in jobs}) == 1
+    assert all(STRANGE[9:20] not in f"{job.command}{job.name}{job.display_name}" for job in jobs)
 
 
 # --------------------------------------------------------------------------------------------------------------- models

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -294,3 +295,19 @@ def test_a_strange_but_safe_name_survives_the_way_to_storage_and_back(blobs: Blo
         assert found is not None
         assert found.path == path
     assert {upload.path for upload in datasets.uploads()} == set(container.list_blob_names())
+
+
+# ------------------------------------------------------------------------------------------------------- jobs' files
+
+
+def test_the_files_of_one_folder_are_seen_with_their_sizes_and_the_small_ones_with_their_hash(datasets: Datasets) -> None:
+    folder = datasets.place("shop/uploads/a-a1", "shop/datasets")
+    folder.put("small.json", b"{}", "application/json")
+    folder.put("large.jsonl", b"x" * 100, "application/json")
+    datasets.place("shop/uploads/a-a12", "shop/datasets").put("of-another.json", b"{}", "application/json")
+
+    assert datasets.files("shop/uploads/a-a1", hashed_bytes_max=99) == {
+        "small.json": (2, hashlib.sha256(b"{}").hexdigest()),
+        "large.jsonl": (100, None),
+    }
+    assert datasets.files("shop/uploads/nothing", hashed_bytes_max=99) == {}

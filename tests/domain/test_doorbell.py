@@ -42,7 +42,7 @@ def path_of(event: Event) -> str | Nobody:
 
 
 def key_of(event: Event) -> Key | Nobody:
-    return doorbell.training_key(event, workspace_id=WORKSPACE)
+    return doorbell.job_key(event, workspace_id=WORKSPACE)
 
 
 def but(event: Event, **fields: object) -> Event:
@@ -142,6 +142,13 @@ def test_a_path_is_passed_on_as_it_is_whatever_words_are_in_it(path: str) -> Non
 )  # fmt: skip
 def test_an_event_of_our_job_rings_its_training_in_every_form_that_azure_sends(event: Event) -> None:
     assert key_of(event) == TRAINING
+
+
+def test_an_event_of_a_job_that_prepares_rings_its_tuning() -> None:
+    prepared = but(COMPLETED, data={"runId": "prep-ffffffffffff-a2"})
+
+    assert key_of(prepared) == Key(kind=Kind.TUNING, id="ffffffffffff")
+    assert isinstance(key_of(but(prepared, source=STORAGE)), Nobody)
 
 
 def test_a_cloud_event_is_no_different_once_its_envelope_is_read() -> None:

@@ -74,6 +74,7 @@ def test_names_are_what_they_were_in_the_first_release() -> None:
     assert names.endpoint(OWNER, "support-bot") == "support-bot-81c33808"
     assert names.job(TRAINING, 1) == "ft-0123456789ab-a1"
     assert names.deployment(1, TRAINING) == "d1-01234567"
+    assert names.preparation(TRAINING, 1) == "prep-0123456789ab-a1"
 
 
 @given(st.integers(1, 10**9 - 1), HEX12)
@@ -90,6 +91,16 @@ def test_a_job_name_is_accepted_and_tells_its_training(number: int, training: st
 
     assert ASSET.fullmatch(name)
     assert names.training_of_job(name) == training
+    assert names.tuning_of_preparation(name) is None
+
+
+@given(st.integers(1, 999_999), HEX12)
+def test_the_name_of_a_job_that_prepares_is_accepted_and_tells_its_tuning(number: int, tuning: str) -> None:
+    name = names.preparation(tuning, number)
+
+    assert ASSET.fullmatch(name)
+    assert names.tuning_of_preparation(name) == tuning
+    assert names.training_of_job(name) is None
 
 
 @pytest.mark.parametrize(
@@ -99,6 +110,7 @@ def test_a_job_name_is_accepted_and_tells_its_training(number: int, training: st
 )  # fmt: skip
 def test_a_job_of_any_other_name_is_nobodys(name: str) -> None:
     assert names.training_of_job(name) is None
+    assert names.tuning_of_preparation(name.replace("ft-", "prep-")) is None
 
 
 @given(st.text(alphabet=st.characters()))

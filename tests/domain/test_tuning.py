@@ -11,7 +11,7 @@ import pytest
 from shared.domain import names, training, tuning
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
-from shared.domain.tuning import Finish, Join, Offer, Plan, Prepare, Prepared, Stage, Tuning, World
+from shared.domain.tuning import Finish, Join, Offer, Plan, Preparation, PreparationJob, Prepare, Prepared, Stage, Tuning, World
 from shared.domain.upload import Upload
 
 pytestmark = pytest.mark.light
@@ -70,6 +70,66 @@ LIFE = [
 
 @pytest.mark.parametrize("line", LIFE, ids=lambda line: line.name)
 def test_the_life_of_a_tuning(line: Line) -> None:
+    assert tuning.decide(line.record, line.world, POLICY, NOON) == line.step
+
+
+LARGE: Tuning = msgspec.structs.replace(SEEN, upload=msgspec.structs.replace(UPLOAD, size=POLICY.prepare_here_bytes_max + 1))
+NUMBERED: Tuning = msgspec.structs.replace(LARGE, stage=Stage.PREPARING, preparation=Preparation(number=1, folder="f"))
+NAME = names.preparation(LARGE.id, 1)
+SUBMITTED: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=1, folder="f", submitted_at=NOON))
+SECOND: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=2, folder="f", submitted_at=NOON))
+LATE: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=1, folder="f", submitted_at=NOON - POLICY.prepare_deadline))
+CANCELLED: Tuning = msgspec.structs.replace(
+    LATE, preparation=Preparation(number=1, folder="f", submitted_at=NOON - POLICY.prepare_deadline, cancelled_because="It is late.")
+)
+BLOB_GONE = "The blob was replaced or deleted before it was read."
+
+
+def shows(status: str, *, current: bool = True, owner: str = OWNER, failure: str = "") -> World:
+    job = PreparationJob(name=NAME, status=status, owner=owner, tuning=LARGE.id, failure=failure)
+    return World(upload_is_current=current, job=job)
+
+
+PREPARED_BY_A_JOB = [
+    Line(name="too large for a function", record=LARGE, world=CURRENT, step=tuning.RaiseNumber()),
+    Line(name="as large as a function may read", world=CURRENT, step=Prepare(),
+         record=msgspec.structs.replace(SEEN, upload=msgspec.structs.replace(UPLOAD, size=POLICY.prepare_here_bytes_max))),
+    Line(name="numbered", record=NUMBERED, world=CURRENT, step=tuning.Submit(job=NAME)),
+    Line(name="submitted and not to be seen", record=SUBMITTED, world=CURRENT, step=tuning.Submit(job=NAME)),
+    Line(name="at work", record=SUBMITTED, world=shows("Running"),
+         step=Wait(until=NOON + POLICY.look_every, why=f"Job {NAME} prepares it and is Running.")),
+    Line(name="a word that nobody knows", record=SUBMITTED, world=shows("Pondering"),
+         step=Wait(until=NOON + POLICY.look_every, why=f"Job {NAME} prepares it and is Pondering.")),
+    Line(name="completed", record=SUBMITTED, world=shows("Completed"), step=tuning.Collect(job=NAME)),
+    Line(name="completed, and the blob is another", record=SUBMITTED, world=shows("Completed", current=False),
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
+    Line(name="the blob is another while it reads", record=SUBMITTED, world=shows("Running", current=False),
+         step=tuning.Cancel(job=NAME, reason=BLOB_GONE)),
+    Line(name="the blob is another before it was asked for", record=NUMBERED, world=REPLACED,
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
+    Line(name="cancelled, and the blob is another", record=CANCELLED, world=shows("CancelRequested", current=False),
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
+    Line(name="somebody else's", record=SUBMITTED, world=shows("Running", owner="another"),
+         step=Finish(stage=Stage.STOPPED, reason=f"A job called {NAME} exists and is not ours.",
+                     next_action="Delete or rename that job's experiment, then upload again.")),
+    Line(name="somebody else's is not cancelled", record=SUBMITTED, world=shows("Running", owner="another", current=False),
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
+    Line(name="ended badly once", record=SUBMITTED, world=shows("NotResponding"), step=tuning.RaiseNumber()),
+    Line(name="ended badly twice", record=SECOND, world=shows("Failed", failure="No space left."),
+         step=Finish(stage=Stage.STOPPED, reason=f"Job {NAME} ended Failed: No space left.",
+                     next_action="Read the job's log in Azure ML studio and mend the cause, then upload the file again.")),
+    Line(name="late", record=LATE, world=shows("Queued"),
+         step=tuning.Cancel(job=NAME, reason=f"The job was not done {POLICY.prepare_deadline} after its submission.")),
+    Line(name="late and cancelled, not ended yet", record=CANCELLED, world=shows("CancelRequested"),
+         step=Wait(until=NOON + POLICY.look_every, why=f"Job {NAME} prepares it and is CancelRequested.")),
+    Line(name="late and ended", record=CANCELLED, world=shows("Canceled"),
+         step=Finish(stage=Stage.STOPPED, reason=f"Job {NAME} ended Canceled: It is late.",
+                     next_action="Read the job's log in Azure ML studio and mend the cause, then upload the file again.")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", PREPARED_BY_A_JOB, ids=lambda line: line.name)
+def test_the_life_of_an_upload_that_is_too_large_for_a_function(line: Line) -> None:
     assert tuning.decide(line.record, line.world, POLICY, NOON) == line.step
 
 

@@ -8,11 +8,15 @@ error before the effect, an error after it, or the death of the process (`Killed
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
 import heapq
+import io
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +30,11 @@ from shared.domain.recipe import Catalogue, Declared, Recipe
 from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, DeploymentView, EndpointView, Usage
 from shared.domain.training import Job
+from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload
 from shared.ports import Change, Ports, Stored
 from shared.prepare import Options
+from shared.prepare import __main__ as command
 from shared.reconcile import turn
 from shared.reconcile.services import ServiceLife
 from shared.reconcile.trainings import TrainingLife
@@ -70,10 +76,12 @@ class World:
         self.metrics_out = False
         self.answer: object = {"output": "It is in hall 3."}
         self.job_end = "Completed"
+        self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
         self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
         self.deployment_end = "Succeeded"
         self.queue: list[tuple[datetime, int, tuple[Key, str, datetime | None]]] = []
         self.changes: list[Change] = []
+        self.preparations_alive_max = 0
         self.effects: Counter[str] = Counter()  # of what a service really did
         self.calls = 0
         self.faults: dict[int, str] = {}  # number of a call -> "before", "after", "kill_before", "kill_after"
@@ -108,9 +116,35 @@ class World:
 
     def advance_services(self) -> None:
         """Let Azure do its part: jobs, endpoints and deployments reach the end of what was asked, in their time."""
-        for job in self.jobs.values():
-            if job["status"] == "Running" and self.now >= job["asked_at"] + timedelta(minutes=20):
+        for name, job in self.jobs.items():
+            if job["status"] == "Running" and "files" in job:
+                if self.now >= job["asked_at"] + timedelta(minutes=5):
+                    job["status"] = self._prepared(name, job)
+            elif job["status"] == "Running" and self.now >= job["asked_at"] + timedelta(minutes=20):
                 job["status"] = self.job_end
+        self._advance_endpoints()
+
+    def _prepared(self, name: str, job: Mapping[str, Any]) -> str:
+        """Do what the job's command does, with the real one; its files are seen only if it ends well."""
+        end = self.preparation_ends.pop(0) if len(self.preparation_ends) > 1 else self.preparation_ends[0]
+        if end != "Completed":
+            return end
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / "in" / str(number) / Path(path).name for number, path in enumerate(job["files"])]
+            for path, name_there in zip(paths, job["files"], strict=True):
+                path.parent.mkdir(parents=True)
+                path.write_bytes(self.blobs[name_there][0])
+            order, out = Path(folder) / "order.json", Path(folder) / "out"
+            order.write_text(json.dumps(self.prepared[job["order"]]))
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                code = command.main([*map(str, paths), "--order", str(order), "--out", str(out)])
+            if code:
+                return "Failed"
+            for file in out.iterdir():
+                self.prepared[f"{job['out']}/{file.name}"] = file.read_bytes()
+        return "Completed"
+
+    def _advance_endpoints(self) -> None:
         for endpoint in self.endpoints.values():
             if endpoint["state"] == "Creating" and self.now >= endpoint["asked_at"] + timedelta(minutes=2):
                 endpoint["state"] = "Succeeded"
@@ -213,12 +247,69 @@ class FakeDatasets:
     def uri(self, folder: str, file: str) -> str:
         return f"azureml://datastores/tuneloop_prepared/paths/{folder}/{file}"
 
+    def upload_uri(self, path: str) -> str:
+        return f"azureml://datastores/tuneloop_datasets/paths/{path}"
+
+    def files(self, folder: str, *, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
+        def effect() -> dict[str, tuple[int, str | None]]:
+            found = {path.removeprefix(f"{folder}/"): body for path, body in self.world.prepared.items() if path.startswith(f"{folder}/")}
+            bodies = {name: body if isinstance(body, bytes) else json.dumps(body).encode() for name, body in found.items()}
+            return {
+                name: (len(body), hashlib.sha256(body).hexdigest() if len(body) <= hashed_bytes_max else None)
+                for name, body in bodies.items()
+            }
+
+        return dict(self.world.called(effect))
+
     def write(self, path: str, body: Mapping[str, Any]) -> None:
         self.world.called(lambda: self.world.prepared.__setitem__(path, dict(body)))
 
     def read(self, path: str) -> Any:
         found = self.world.called(lambda: self.world.prepared.get(path))
         return json.loads(found) if isinstance(found, bytes) else found
+
+
+class FakePreparations:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def job(self, name: str) -> PreparationJob | None:
+        def effect() -> PreparationJob | None:
+            job = self.world.jobs.get(name)
+            if job is None:
+                return None
+            if self.world.looks_until_jobs_show:
+                self.world.looks_until_jobs_show -= 1
+                return None
+            failure = "The machine was taken away." if job["status"] == "Failed" else ""
+            owner, tuning = job["tags"].get(names.OWNER_TAG), job["tags"].get(names.TUNING_TAG)
+            return PreparationJob(name=name, status=job["status"], owner=owner, tuning=tuning, failure=failure)
+
+        result: PreparationJob | None = self.world.called(effect)
+        return result
+
+    def submit(
+        self, name: str, *, files: Sequence[str], order: str, out: str, deadline: timedelta, display_name: str, tags: Mapping[str, str]
+    ) -> None:
+        def effect() -> None:
+            if name in self.world.jobs:
+                return
+            self.world.effects["preparation"] += 1
+            alive = [other for other, job in self.world.jobs.items() if job["status"] == "Running" and "files" in job]
+            self.world.preparations_alive_max = max(self.world.preparations_alive_max, len(alive) + 1)
+            self.world.jobs[name] = {
+                "status": "Running",
+                "asked_at": self.world.now,
+                "tags": dict(tags),
+                "files": [uri.partition("/paths/")[2] for uri in files],
+                "order": order.partition("/paths/")[2],
+                "out": out.partition("/paths/")[2].rstrip("/"),
+            }
+
+        self.world.called(effect)
+
+    def cancel(self, name: str) -> None:
+        self.world.called(lambda: self.world.jobs[name].__setitem__("status", "Canceled"))
 
 
 CATALOGUE = Catalogue(
@@ -414,6 +505,7 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
         ports=Ports(
             ledger=FakeLedger(world),
             datasets=FakeDatasets(world),
+            preparations=FakePreparations(world),
             trainings=FakeTrainings(world),
             endpoints=FakeEndpoints(world),
             metrics=FakeMetrics(world),

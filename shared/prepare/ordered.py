@@ -1,0 +1,121 @@
+"""
+A preparation that is asked for by a file and answered by a file, so that another machine can do it.
+
+The order names the uploads and their versions, which the machine that reads copies of them cannot know, and carries the options. The
+outcome stands beside the files and says what the process would have returned; a rejected dataset is an outcome like any other. The
+manifest is in it and not in the folder: only whoever gave the order publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from shared import errors
+from shared.domain.structs import learn
+from shared.place import CONTENT_KEY, FOLDER_KEY, MANIFEST
+from shared.prepare.folder import FolderPlace
+from shared.prepare.options import Options
+from shared.prepare.preparation import prepare
+from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
+from shared.prepare.source import Side, Source, StreamEndedEarly, source_of_file
+
+ORDER: Final = "order.json"
+OUTCOME: Final = "outcome.json"
+T = TypeVar("T")
+CHECKED_BYTES_MAX: Final = 32 << 20  # larger files are held to their size alone: reading them again is what the order was to avoid
+
+
+class OrderedFile(msgspec.Struct, frozen=True, kw_only=True):
+    name: str  # as the report shall call it; its endings say what it is
+    bytes: int
+    etag: str
+    side: Side | None = None
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    files: tuple[OrderedFile, ...]
+    options: Options
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    schema: int = 1
+    read: tuple[OrderedFile, ...]  # of the order
+    sentence: str
+    files: dict[str, int]  # bytes of everything that was written beside it
+    manifest: dict[str, Any] | None = None  # of an accepted dataset, without a folder; None: rejected
+    code: str = ""  # of the main fault of a rejected one
+
+    @property
+    def prepared_files(self) -> dict[Side, PreparedFile]:
+        found = (self.manifest or {})["files"]
+        return {side: PreparedFile(**facts) for side, facts in found.items()}
+
+    @property
+    def content_sha256(self) -> str:
+        return str((self.manifest or {})[CONTENT_KEY])
+
+
+learn(Order, Outcome)
+
+
+def order(sources: Sequence[Source], options: Options) -> Order:
+    """Return the order that makes another machine do what `prepare` would do here."""
+    files = tuple(OrderedFile(name=one.name, bytes=one.size, etag=one.etag, side=one.side) for one in sources)
+    return Order(files=files, options=options)
+
+
+def read_order(document: Any) -> Order:
+    """Raise ValueError when it is no order, or has options that this version does not know."""
+    return _converted(document, Order)
+
+
+def read_outcome(document: Any) -> Outcome:
+    """Raise ValueError when it is no outcome."""
+    return _converted(document, Outcome)
+
+
+def _converted(document: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+def carry_out(asked: Order, files: Sequence[Path], out: Path, *, workdir: Path, progress: Callable[[Progress], None]) -> Prepared | Refused:
+    """
+    Prepare copies of the ordered files into `out` and write the outcome there, last. Raise StreamEndedEarly when a copy has another size
+    than its upload, and what `prepare` raises.
+    """
+    sources = []
+    for ordered, file in zip(asked.files, files, strict=True):
+        copy = source_of_file(file)
+        if copy.size != ordered.bytes:
+            raise StreamEndedEarly(f"{file.name} has {copy.size:,} bytes, the upload has {ordered.bytes:,}: it is another version.")
+        sources.append(Source(name=ordered.name, size=copy.size, open=copy.open, etag=ordered.etag, side=ordered.side))
+    result = prepare(sources, FolderPlace(out), options=asked.options, workdir=workdir, progress=progress)
+    (out / MANIFEST).unlink(missing_ok=True)
+    written = {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.name != OUTCOME}
+    if isinstance(result, Refused):
+        outcome = Outcome(read=asked.files, sentence=result.sentence, files=written, code=result.code)
+    else:
+        manifest = {key: value for key, value in result.manifest.items() if key != FOLDER_KEY}
+        outcome = Outcome(read=asked.files, sentence=result.report["sentence"], files=written, manifest=manifest)
+    (out / OUTCOME).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
+    return result
+
+
+def check(outcome: Outcome, there: Mapping[str, tuple[int, str | None]]) -> None:
+    """Hold what lies in the folder (name -> bytes, and sha256 where it was cheap) to what the outcome says; raise TryLater."""
+    for name, size in outcome.files.items():
+        if name not in there or there[name][0] != size:
+            seen = f"{there[name][0]:,}" if name in there else "no"
+            raise errors.TryLater(f"{name} has {seen} bytes, the job wrote {size:,}.")
+    for file in outcome.prepared_files.values() if outcome.manifest else ():
+        size, sha256 = there[file.name]
+        if size != file.bytes or sha256 not in (None, file.sha256):
+            raise errors.TryLater(f"{file.name} is not what the job wrote.")

@@ -1,0 +1,190 @@
+"""
+How an upload becomes a published dataset: in this process, or by an Azure ML job when it is too large for a function.
+
+The job runs the same modules over the same versions with the same options, and writes beside its files what it came to. It publishes
+nothing: that is done here, by the same manifest through the same place. A job reads paths and not versions, so its result is taken only
+if each file still has the version of the order: an ETag never comes back, so it had it all the time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from shared import errors
+from shared.domain import members, names, tuning
+from shared.domain.conversation import RULES_VERSION
+from shared.domain.upload import is_set
+from shared.place import CONTENT_KEY, FOLDER_KEY, Place
+from shared.reconcile.turn import Desk, Outcome
+
+if TYPE_CHECKING:
+    from shared import prepare
+
+FIX_AND_UPLOAD = "Correct the file and upload it again; nothing was spent."
+
+TuningDesk = Desk[tuning.Tuning]
+TuningOutcome = Outcome[tuning.Tuning]
+
+
+def prepared_here(desk: TuningDesk) -> TuningOutcome:
+    """Stream the upload through the rules of a row into published files, or into a report of what is wrong with it."""
+    from shared import prepare
+
+    options = _options(desk)
+
+    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+        total = sum(source.size for source in sources)
+        weight = sum(tuning.weight(source.name, source.size) for source in sources)
+        if is_set(desk.record.upload.path) and desk.loop.policy.prepare_here_bytes_max < weight and total <= options.source_bytes_max:
+            return number_raised(desk)
+        folder, place = _place(desk, options, *(source.etag for source in sources))
+        with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{desk.record.id}-") as workdir:
+            result = prepare.prepare(sources, place, options=options, workdir=Path(workdir))
+        report = f"{folder}/{prepare.REPORT}"
+        if isinstance(result, prepare.Refused):
+            return _rejected(desk, result.sentence, report)
+        return _prepared(desk, result.files, result.manifest, result.report["sentence"], report)
+
+    return _with_sources(desk, options, done)
+
+
+def number_raised(desk: TuningDesk) -> TuningOutcome:
+    options, record = _options_of_a_job(desk), desk.record
+    if record.upload.size > options.source_bytes_max:
+        return prepared_here(desk)  # which rejects it and reads nothing
+    number = record.preparation.number + 1 if record.preparation else 1
+    folder = names.prepared_by_a_job(_place(desk, options)[0], number)
+    asked = tuning.Preparation(number=number, folder=folder)
+    raised = desk.change(stage=tuning.Stage.PREPARING, preparation=asked, reason="")
+    return Outcome(record=raised, what="preparation_numbered", why=raised.job)
+
+
+def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
+    """Write the order where the job will read it, then ask for the job."""
+    from shared.prepare import ordered
+
+    options, asked, loop = _options_of_a_job(desk), desk.record.preparation, desk.loop
+    assert asked is not None
+
+    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+        datasets = loop.ports.datasets
+        datasets.write(f"{asked.folder}/{ordered.ORDER}", msgspec.to_builtins(ordered.order(sources, options)))
+        loop.ports.preparations.submit(
+            job,
+            files=[datasets.upload_uri(source.name) for source in sources],
+            order=datasets.uri(asked.folder, ordered.ORDER),
+            out=datasets.uri(asked.folder, ""),
+            deadline=loop.policy.prepare_deadline,
+            display_name=f"Prepare {desk.record.service}",
+            tags=desk.record.tags,
+        )
+        record = desk.change(preparation=msgspec.structs.replace(asked, submitted_at=desk.now), reason="")
+        return Outcome(record=record, what="preparation_submitted", why=job, look_at=desk.now + loop.policy.look_every)
+
+    return _with_sources(desk, options, done)
+
+
+def cancelled(desk: TuningDesk, job: str, reason: str) -> TuningOutcome:
+    assert desk.record.preparation is not None
+    desk.loop.ports.preparations.cancel(job)
+    asked = msgspec.structs.replace(desk.record.preparation, cancelled_because=reason)
+    return Outcome(record=desk.change(preparation=asked), what="preparation_cancelled", why=f"{job}: {reason}")
+
+
+def collected(desk: TuningDesk, job: str) -> TuningOutcome:
+    """Look at what the job has written, and publish it as if it had been prepared here."""
+    from shared import prepare
+    from shared.prepare import ordered
+
+    record, datasets, asked = desk.record, desk.loop.ports.datasets, desk.record.preparation
+    assert asked is not None
+
+    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+        try:
+            outcome = ordered.read_outcome(datasets.read(f"{asked.folder}/{ordered.OUTCOME}"))
+        except ValueError as wrong:
+            raise errors.TryLater(f"Job {job} left no outcome that can be read ({wrong}).") from None
+        if outcome.read != ordered.order(sources, _options(desk)).files:
+            raise errors.UploadChanged("The files were replaced while the job read them.")
+        ordered.check(outcome, datasets.files(asked.folder, hashed_bytes_max=ordered.CHECKED_BYTES_MAX))
+        report = f"{asked.folder}/{prepare.REPORT}"
+        if outcome.manifest is None:
+            return _rejected(desk, outcome.sentence, report)
+        place = datasets.place(asked.folder, names.manifests(record.owner, record.service))
+        manifest = place.publish(outcome.content_sha256, outcome.manifest)
+        return _prepared(desk, outcome.prepared_files, manifest, outcome.sentence, report)
+
+    return _with_sources(desk, _options(desk), done)
+
+
+def ended(desk: TuningDesk, stage: tuning.Stage, reason: str, next_action: str) -> TuningOutcome:
+    return Outcome(record=desk.change(stage=stage, reason=reason, next_action=next_action), what=stage.value, why=reason)
+
+
+def _with_sources(desk: TuningDesk, options: prepare.Options, done: Callable[[Sequence[prepare.Source]], TuningOutcome]) -> TuningOutcome:
+    """Do it with what the upload stands for, or end as its state demands."""
+    from shared import prepare
+    from shared.reconcile import sets
+
+    record = desk.record
+    try:
+        return done(sets.sources(desk.loop.ports.datasets, record.upload, now=desk.now))
+    except sets.NotAllThere as missing:
+        waiting = desk.change(reason=str(missing))
+        look_at = desk.now + desk.loop.policy.look_every
+        return Outcome(record=waiting, what="waits", why=waiting.reason, look_at=look_at, quiet=waiting.reason == record.reason)
+    except members.WrongSet as wrong:
+        folder, place = _place(desk, options)
+        refused = prepare.refused(wrong.what, wrong.remedy, place, options=options)
+        return _rejected(desk, refused.sentence, f"{folder}/{prepare.REPORT}")
+    except errors.UploadChanged as changed:
+        return ended(desk, tuning.Stage.SUPERSEDED, str(changed), sets.ANOTHER_VERSION if is_set(record.upload.path) else "")
+    except prepare.StreamEndedEarly as early:
+        raise errors.TryLater(str(early)) from early
+
+
+def _options(desk: TuningDesk) -> prepare.Options:
+    # The salt is the installation's and not the service's: the same bytes elsewhere must join the same training.
+    return msgspec.structs.replace(desk.loop.options, salt=desk.record.owner)
+
+
+def _options_of_a_job(desk: TuningDesk) -> prepare.Options:
+    """No function ends before it, so what is unpacked may take as long as the job."""
+    options = _options(desk)
+    unpack = msgspec.structs.replace(options.unpack, seconds_max=int(desk.loop.policy.prepare_deadline.total_seconds()))
+    return msgspec.structs.replace(options, unpack=unpack)
+
+
+def _place(desk: TuningDesk, options: prepare.Options, *versions: str) -> tuple[str, Place]:
+    """Return where the outputs go. `versions`: ETags of what is read, as a set may name files without one."""
+    record = desk.record
+    folder = names.prepared_folder(record.owner, record.service, record.id, options.sha256, str(RULES_VERSION), *versions)
+    return folder, desk.loop.ports.datasets.place(folder, names.manifests(record.owner, record.service))
+
+
+def _rejected(desk: TuningDesk, sentence: str, report: str) -> TuningOutcome:
+    refused = ended(desk, tuning.Stage.REJECTED, sentence, FIX_AND_UPLOAD)
+    return Outcome(record=msgspec.structs.replace(refused.record, report=report), what=refused.what, why=refused.why)
+
+
+def _prepared(
+    desk: TuningDesk,
+    files: Mapping[prepare.Side, prepare.PreparedFile],
+    manifest: Mapping[str, Any],
+    sentence: str,
+    report: str,
+) -> TuningOutcome:
+    folder = manifest[FOLDER_KEY]  # of an earlier upload, when that one had the same content
+    prepared = tuning.Prepared(
+        folder=folder,
+        dataset_sha256=manifest[CONTENT_KEY],
+        uris={side: desk.loop.ports.datasets.uri(folder, file.name) for side, file in files.items()},
+        rows={side: file.rows for side, file in files.items()},
+    )
+    record = desk.change(stage=tuning.Stage.PREPARED, prepared=prepared, report=report, reason="")
+    return Outcome(record=record, what="prepared", why=sentence)

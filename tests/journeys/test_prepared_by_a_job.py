@@ -1,0 +1,305 @@
+"""What an owner can rely on when an upload is too large for a function, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from shared import prepare
+from shared.domain import names, service, tuning
+from shared.domain.record import Kind
+from tests.journeys import fakes
+from tests.journeys.stories import Story
+
+HOUR = timedelta(hours=1)
+LIFE = timedelta(hours=1)
+LIMIT = 1000  # bytes; the rows of the stories have some thousands
+PATH = "support-bot/2026 $(touch x) `y` \" ' Ä.jsonl"
+ROWS = fakes.ROWS + fakes.ROWS[: fakes.ROWS.index(b"\n") + 1]  # one row twice: something for the quarantine
+pytestmark = pytest.mark.light
+
+
+def story_of(tmp_path, **policy):
+    story = here_of(tmp_path)
+    small = msgspec.structs.replace(story.loop.policy, prepare_here_bytes_max=LIMIT, **policy)
+    story.loop = replace(story.loop, policy=small)
+    return story
+
+
+def here_of(tmp_path):
+    tmp_path.mkdir(exist_ok=True)
+    return Story(tmp_path)
+
+
+@pytest.fixture
+def story(tmp_path):
+    return story_of(tmp_path)
+
+
+def only(story, kind):
+    (found,) = fakes.all_of(story.world, kind)
+    return found
+
+
+def files_of(world, folder):
+    return {path.rpartition("/")[2]: body for path, body in world.prepared.items() if path.startswith(f"{folder}/")}
+
+
+def test_an_upload_above_the_limit_is_prepared_by_a_job_and_served(story):
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert [line.what for line in found.history][:4] == ["opened", "preparation_numbered", "preparation_submitted", "prepared"]
+    assert found.stage == tuning.Stage.OFFERED
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+    assert story.world.effects == {"preparation": 1, "job": 1, "endpoint": 1, "deployment": 1}
+
+
+def test_the_files_the_report_and_the_manifest_are_those_that_a_function_would_have_made(tmp_path):
+    here, there = here_of(tmp_path / "here"), story_of(tmp_path / "there")
+    for story in (here, there):
+        story.uploaded(PATH, ROWS)
+        story.run(HOUR / 3)
+    of_function, of_job = only(here, Kind.TUNING), only(there, Kind.TUNING)
+
+    made, same = files_of(here.world, of_function.prepared.folder), files_of(there.world, of_job.prepared.folder)
+    assert len(made) >= 7
+    assert {name: same[name] for name in made} == made
+    assert of_job.prepared.dataset_sha256 == of_function.prepared.dataset_sha256
+    manifest, again = (next(body for path, body in one.world.prepared.items() if path.endswith("/manifest.json")) for one in (here, there))
+    differ = {"folder", "options_sha256"}  # where they lie; the seconds that unpacking may take
+    assert {key for key in manifest if manifest[key] != again[key]} == differ
+    assert manifest.keys() == again.keys()
+    assert of_job.training == of_function.training
+
+
+def test_a_manifest_is_published_once_and_names_the_folder_where_its_files_lie(story):
+    story.uploaded(PATH)
+    story.run(HOUR)
+    story.uploaded("support-bot/copy.jsonl", story.world.blobs[PATH][0])
+    story.run(HOUR)
+
+    manifests = [path for path in story.world.prepared if path.endswith("/manifest.json")]
+    assert len(manifests) == 1
+    assert {t.prepared.folder for t in fakes.all_of(story.world, Kind.TUNING)} == {story.world.prepared[manifests[0]]["folder"]}
+    assert story.world.effects["job"] == 1
+
+
+def test_a_file_that_the_job_rejects_is_rejected_with_the_sentence_and_the_report_of_a_function(tmp_path):
+    here, there = here_of(tmp_path / "here"), story_of(tmp_path / "there")
+    for story in (here, there):
+        story.uploaded("support-bot/notes.jsonl", b"these are my notes\n" * 100)
+        story.run(HOUR / 3)
+    of_function, of_job = only(here, Kind.TUNING), only(there, Kind.TUNING)
+
+    assert of_job.stage == tuning.Stage.REJECTED
+    assert (of_job.reason, of_job.next_action) == (of_function.reason, of_function.next_action)
+    assert there.world.prepared[of_job.report] == here.world.prepared[of_function.report]
+    assert there.world.effects == {"preparation": 1}
+
+
+def test_a_file_that_has_to_be_unpacked_goes_to_a_job_from_an_eighth_of_the_limit_on(story):
+    content = b" " * (LIMIT // 8 + 1)
+    story.uploaded("support-bot/a.jsonl", content)
+    story.uploaded("sales-bot/a.jsonl.gz", content)
+    story.run(timedelta(minutes=2))
+
+    assert {t.service: t.stage for t in fakes.all_of(story.world, Kind.TUNING)} == {
+        "support-bot": tuning.Stage.REJECTED,
+        "sales-bot": tuning.Stage.PREPARING,
+    }
+
+
+def test_a_file_that_kills_its_reader_here_twice_is_prepared_by_a_job(tmp_path, monkeypatch):
+    story = Story(tmp_path)
+
+    def out_of_memory(*_given, **_named):
+        raise fakes.Killed
+
+    monkeypatch.setattr(fakes.FakeDatasets, "open", out_of_memory)
+    story.uploaded(PATH)
+    story.run(2 * HOUR)
+
+    assert story.killed == 2
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 1
+
+
+def test_an_upload_that_is_replaced_while_its_job_reads_is_superseded_and_the_job_is_cancelled(story):
+    story.uploaded(PATH, fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(timedelta(minutes=3))
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    stages = sorted(t.stage for t in fakes.all_of(story.world, Kind.TUNING))
+    assert stages == [tuning.Stage.OFFERED, tuning.Stage.SUPERSEDED]
+    assert sorted(job["status"] for job in story.world.jobs.values() if "files" in job) == ["Canceled", "Completed"]
+    assert story.world.effects["job"] == 1
+
+
+def test_an_upload_that_is_replaced_by_one_of_the_same_size_just_before_its_job_ends_is_never_published(story):
+    story.uploaded(PATH, fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(timedelta(minutes=3))
+    story.world.upload(PATH)  # of which no event tells
+    story.world.now += timedelta(minutes=3)
+    story.world.advance_services()  # the job has read the second version and completed
+    story.timers_on = False
+    story.run(HOUR / 2)
+
+    assert [t.stage for t in fakes.all_of(story.world, Kind.TUNING)] == [tuning.Stage.SUPERSEDED]
+    assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
+
+
+def test_a_job_that_ends_badly_is_asked_for_once_more_under_the_next_number(story):
+    story.world.preparation_ends = ["Failed", "Completed"]
+    tuning_id = story.uploaded(PATH)
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert [name for name, job in story.world.jobs.items() if "files" in job] == [names.preparation(tuning_id, n) for n in (1, 2)]
+    assert story.world.preparations_alive_max == 1
+
+
+def test_jobs_that_end_badly_stop_the_tuning_with_the_reason(story):
+    story.world.preparation_ends = ["Failed"]
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "The machine was taken away." in found.reason
+    assert found.next_action
+    assert story.world.effects == {"preparation": 2}
+
+
+def test_a_job_that_does_not_end_in_time_is_cancelled_and_not_asked_for_again(tmp_path):
+    story = story_of(tmp_path, prepare_deadline=timedelta(minutes=4))
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "not done 0:04:00 after its submission" in found.reason
+    assert [job["status"] for job in story.world.jobs.values()] == ["Canceled"]
+
+
+def test_a_job_of_somebody_else_with_the_name_stops_the_tuning_and_is_left_alone(story):
+    upload = story.world.upload(PATH)
+    foreign = {"status": "Running", "asked_at": story.world.now, "tags": {}, "recipe": None}
+    story.world.jobs[names.preparation(upload.id, 1)] = foreign
+    story.run(timedelta(minutes=12))
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "is not ours" in found.reason
+    assert foreign["tags"] == {}
+    assert story.world.effects == {}
+
+
+def test_a_job_that_shows_late_is_asked_for_again_under_the_same_name(story):
+    story.world.looks_until_jobs_show = 3
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    assert story.world.effects["preparation"] == 1
+    assert only(story, Kind.SERVICE).live
+
+
+def test_a_result_that_is_not_what_the_job_wrote_is_never_published(story, monkeypatch):
+    written = fakes.World._prepared
+
+    def damaged(world, name, job):
+        status = written(world, name, job)
+        path = f"{job['out']}/train.jsonl"
+        world.prepared[path] = world.prepared[path].replace(b"order", b"0rder")
+        return status
+
+    monkeypatch.setattr(fakes.World, "_prepared", damaged)
+    story.uploaded(PATH)
+    story.run(3 * HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "train.jsonl is not what the job wrote" in found.reason
+    assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
+
+
+def test_a_file_that_no_machine_may_read_costs_no_job(story):
+    story.loop = replace(story.loop, options=prepare.Options(source_bytes_max=LIMIT))
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.REJECTED
+    assert story.world.effects == {}
+
+
+def test_the_order_holds_the_name_and_the_version_and_no_job_is_named_after_a_stranger(story):
+    story.uploaded(PATH)
+    story.run(timedelta(minutes=3))
+
+    ((name, job),) = story.world.jobs.items()
+    order = json.loads(json.dumps(story.world.prepared[job["order"]]))
+    assert [(file["name"], file["etag"], file["bytes"]) for file in order["files"]] == [(PATH, "0x1", len(fakes.ROWS))]
+    assert order["options"]["salt"] == fakes.OWNER
+    assert names.tuning_of_preparation(name) == only(story, Kind.TUNING).id
+
+
+@pytest.mark.parametrize("fault", ["before", "after", "kill_before", "kill_after"])
+def test_one_fault_at_any_call_until_it_is_published_changes_nothing_about_the_end(tmp_path, fault):
+    def lived(faults, duration):
+        story = story_of(tmp_path, look_every=timedelta(minutes=3))
+        story.world.faults = faults
+        story.uploaded(PATH)
+        story.run(duration)
+        return story.world
+
+    published = lived({}, timedelta(minutes=8))
+    assert published.effects == {"preparation": 1, "job": 1}
+    for number in range(published.calls):
+        world = lived({number: fault}, LIFE)
+        told = f"with '{fault}' at call {number}"
+
+        assert [t.stage for t in fakes.all_of(world, Kind.TUNING)] == [tuning.Stage.OFFERED], told
+        assert (world.effects["preparation"], world.preparations_alive_max, world.effects["job"]) == (1, 1, 1), told
+
+
+# ------------------------------------------------------------------------------------------------------ several files
+
+HELD_OUT = fakes.ROWS.replace(b"Where is order", b"When comes order")
+SET = json.dumps({"train": "_members/train.jsonl", "test": "_members/test.jsonl"}).encode()
+
+
+def upload_set(story):
+    story.uploaded("shop/_members/train.jsonl", fakes.ROWS)
+    story.uploaded("shop/_members/test.jsonl", HELD_OUT)
+    story.uploaded("shop/_dataset.json", SET)
+
+
+def test_files_of_a_set_that_are_too_large_together_are_prepared_by_a_job_each_on_its_side(tmp_path):
+    here, there = here_of(tmp_path / "here"), story_of(tmp_path / "there")
+    for story in (here, there):
+        upload_set(story)
+        story.run(HOUR)
+    of_function, of_job = only(here, Kind.TUNING), only(there, Kind.TUNING)
+
+    assert of_job.stage == tuning.Stage.OFFERED
+    assert there.world.effects["preparation"] == 1
+    made, same = files_of(here.world, of_function.prepared.folder), files_of(there.world, of_job.prepared.folder)
+    assert {name: same[name] for name in made} == made
+
+
+def test_a_file_of_a_set_that_is_replaced_while_the_job_reads_is_never_published(story):
+    upload_set(story)
+    story.run(timedelta(minutes=3))
+    story.world.upload("shop/_members/test.jsonl", HELD_OUT.replace(b"hall", b"yard"))
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.SUPERSEDED
+    assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
+    assert story.world.effects == {"preparation": 1}
