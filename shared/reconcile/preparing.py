@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared import prepare
 
 FIX_AND_UPLOAD = "Correct the file and upload it again; nothing was spent."
+FIX_AFTER_A_JOB = "Correct the file and upload it again; nothing was spent but the job that read it."
 
 TuningDesk = Desk[tuning.Tuning]
 TuningOutcome = Outcome[tuning.Tuning]
@@ -168,7 +169,7 @@ def _place(desk: TuningDesk, options: prepare.Options, *versions: str) -> tuple[
 
 
 def _rejected(desk: TuningDesk, sentence: str, report: str) -> TuningOutcome:
-    refused = ended(desk, tuning.Stage.REJECTED, sentence, FIX_AND_UPLOAD)
+    refused = ended(desk, tuning.Stage.REJECTED, sentence, FIX_AFTER_A_JOB if desk.record.preparation else FIX_AND_UPLOAD)
     return Outcome(record=msgspec.structs.replace(refused.record, report=report), what=refused.what, why=refused.why)
 
 

@@ -98,7 +98,8 @@ def test_a_file_that_the_job_rejects_is_rejected_with_the_sentence_and_the_repor
     of_function, of_job = only(here, Kind.TUNING), only(there, Kind.TUNING)
 
     assert of_job.stage == tuning.Stage.REJECTED
-    assert (of_job.reason, of_job.next_action) == (of_function.reason, of_function.next_action)
+    assert of_job.reason == of_function.reason
+    assert of_job.next_action == "Correct the file and upload it again; nothing was spent but the job that read it."
     assert there.world.prepared[of_job.report] == here.world.prepared[of_function.report]
     assert there.world.effects == {"preparation": 1}
 
@@ -151,6 +152,27 @@ def test_an_upload_that_is_replaced_by_one_of_the_same_size_just_before_its_job_
     story.timers_on = False
     story.run(HOUR / 2)
 
+    assert [t.stage for t in fakes.all_of(story.world, Kind.TUNING)] == [tuning.Stage.SUPERSEDED]
+    assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
+
+
+def test_an_upload_that_is_replaced_between_two_looks_of_one_turn_is_never_published(story, monkeypatch):
+    """The job ends, having read the second version, after a turn has begun to look."""
+    look = fakes.FakePreparations.job
+
+    def meanwhile(preparations, name):
+        world = preparations.world
+        if world.now > fakes.NOON + timedelta(minutes=3) and world.jobs[name]["status"] == "Running":
+            world.upload(PATH)  # as long as the first
+            world.jobs[name]["status"] = world._prepared(name, world.jobs[name])
+        return look(preparations, name)
+
+    monkeypatch.setattr(fakes.FakePreparations, "job", meanwhile)
+    story.timers_on = False
+    story.uploaded(PATH, fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(HOUR / 2)
+
+    assert [job["status"] for job in story.world.jobs.values()] == ["Completed"]
     assert [t.stage for t in fakes.all_of(story.world, Kind.TUNING)] == [tuning.Stage.SUPERSEDED]
     assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
 

@@ -200,6 +200,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], P
 
 @pytest.fixture(scope="session")
 def seed_world(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[App]:
-    """A cloud of the time of Microsoft's tutorial."""
-    with started(tmp_path_factory.mktemp("seed"), recording("seed"), "--trainer", FAKE_TRAINER, "--world", "seed") as running:
+    """A cloud of the time of Microsoft's tutorial, in which few bytes are too many for a function."""
+    arguments = ["--trainer", FAKE_TRAINER, "--world", "seed"]
+    with started(tmp_path_factory.mktemp("seed"), recording("seed"), *arguments, PREPARE_HERE_BYTES_MAX="1000") as running:
         yield running
