@@ -73,6 +73,7 @@ class Code(StrEnum):
     TOO_FEW_ROWS = "too_few_rows"
     TOO_FEW_PROMPTS = "too_few_prompts"
     BAD_SET = "bad_set"
+    BAD_TOKENIZER = "bad_tokenizer"
 
 
 class Severity(StrEnum):
@@ -84,11 +85,21 @@ class Severity(StrEnum):
     NOTED = "noted"  # the row is used as it is
 
 
+_BESIDE_THE_ROWS: Final = (Code.BAD_SET, Code.BAD_TOKENIZER)
 _SEVERITY: Final = {
     **dict.fromkeys((Code.TRAILING_USER, Code.NUL, Code.BYTE_ORDER_MARK, Code.CRLF, Code.BLANK_LINE), Severity.REPAIRED),
     **dict.fromkeys((Code.DUP_ID, Code.DUP_PROMPT, Code.UNKNOWN_KEY, Code.TOOLS, Code.NEAR_CONTEXT), Severity.NOTED),
     **dict.fromkeys(
-        (Code.EMPTY_FILE, Code.WRONG_SUFFIX, Code.NOT_JSONL, Code.TOO_LARGE, Code.TOO_FEW_ROWS, Code.TOO_FEW_PROMPTS, Code.BAD_SET),
+        (
+            Code.EMPTY_FILE,
+            Code.WRONG_SUFFIX,
+            Code.NOT_JSONL,
+            Code.TOO_LARGE,
+            Code.TOO_FEW_ROWS,
+            Code.TOO_FEW_PROMPTS,
+            Code.BAD_SET,
+            Code.BAD_TOKENIZER,
+        ),
         Severity.FATAL,
     ),
 }
@@ -367,6 +378,11 @@ def _named_in_files(count: int, first_lines: Sequence[int], files: Sequence[tupl
 def _listed(names: Sequence[str]) -> str:
     """a · a and b · a, b and c"""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def about_tokenizer(what: str) -> Complaint:
+    remedy = "upload the model's own tokenizer.json under this name, or take the file away: tokens are estimated without one"
+    return Complaint(code=Code.BAD_TOKENIZER, what=what, remedy=remedy)
 
 
 def about_set(what: str, remedy: str) -> Complaint:

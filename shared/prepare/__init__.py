@@ -12,7 +12,7 @@ from shared.prepare.options import Options, Repairs, RowsMin, options_of
 from shared.prepare.preparation import REPORT, SAMPLES, prepare, refused
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import SET_FILE, SIDES, Side, Source, StreamEndedEarly, source_of_file, sources_of_set
-from shared.prepare.tokenizer import Tokenizer, tokenizer_of
+from shared.prepare.tokenizer import BadTokenizer, Tokenizer, read_tokenizer
 
 __all__ = [
     "prepare",
@@ -29,7 +29,8 @@ __all__ = [
     "Repairs",
     "UnpackLimits",
     "Tokenizer",
-    "tokenizer_of",
+    "read_tokenizer",
+    "BadTokenizer",
     "Progress",
     "Prepared",
     "PreparedFile",

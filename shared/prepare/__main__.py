@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shared import errors, prepare
+from shared.domain import conversation
 from shared.domain.members import WrongSet
 from shared.place import MANIFEST
 from shared.prepare import ordered
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as wrong:
         parser.error(f"{asked.settings}: {wrong}")
     try:
-        tokenizer = prepare.tokenizer_of(asked.tokenizer.read_bytes()) if asked.tokenizer else None
+        tokenizer = prepare.read_tokenizer(prepare.source_of_file(asked.tokenizer)) if asked.tokenizer else None
     except (OSError, ValueError) as wrong:
         parser.error(f"{asked.tokenizer}: {wrong}")
     return _run(asked.files, asked.out, options, tokenizer, as_json=asked.json)
@@ -86,7 +87,7 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
                 progress=show,
             )
     except WrongSet as wrong:
-        outcome = prepare.refused(wrong.what, wrong.remedy, FolderPlace(out), options=options)
+        outcome = prepare.refused(conversation.about_set(wrong.what, wrong.remedy), FolderPlace(out), options=options)
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")
         return FAILED

@@ -22,6 +22,7 @@ from shared.prepare.options import Options
 from shared.prepare.preparation import prepare
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import Side, Source, StreamEndedEarly, source_of_file
+from shared.prepare.tokenizer import read_tokenizer
 
 ORDER: Final = "order.json"
 OUTCOME: Final = "outcome.json"
@@ -40,6 +41,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     files: tuple[OrderedFile, ...]
     options: Options
+    tokenizer: OrderedFile | None = None
+
+    @property
+    def read(self) -> tuple[OrderedFile, ...]:
+        """Everything that is read for it, in the order of the command's arguments."""
+        return (*self.files, self.tokenizer) if self.tokenizer else self.files
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +70,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 learn(Order, Outcome)
 
 
-def order(sources: Sequence[Source], options: Options) -> Order:
+def order(sources: Sequence[Source], options: Options, tokenizer: Source | None = None) -> Order:
     """Return the order that makes another machine do what `prepare` would do here."""
-    files = tuple(OrderedFile(name=one.name, bytes=one.size, etag=one.etag, side=one.side) for one in sources)
-    return Order(files=files, options=options)
+    return Order(files=tuple(map(_ordered, sources)), options=options, tokenizer=_ordered(tokenizer) if tokenizer else None)
+
+
+def _ordered(source: Source) -> OrderedFile:
+    return OrderedFile(name=source.name, bytes=source.size, etag=source.etag, side=source.side)
 
 
 def read_order(document: Any) -> Order:
@@ -92,19 +102,20 @@ def carry_out(asked: Order, files: Sequence[Path], out: Path, *, workdir: Path, 
     than its upload, and what `prepare` raises.
     """
     sources = []
-    for ordered, file in zip(asked.files, files, strict=True):
+    for ordered, file in zip(asked.read, files, strict=True):
         copy = source_of_file(file)
         if copy.size != ordered.bytes:
             raise StreamEndedEarly(f"{file.name} has {copy.size:,} bytes, the upload has {ordered.bytes:,}: it is another version.")
         sources.append(Source(name=ordered.name, size=copy.size, open=copy.open, etag=ordered.etag, side=ordered.side))
-    result = prepare(sources, FolderPlace(out), options=asked.options, workdir=workdir, progress=progress)
+    tokenizer = read_tokenizer(sources.pop()) if asked.tokenizer else None
+    result = prepare(sources, FolderPlace(out), options=asked.options, workdir=workdir, tokenizer=tokenizer, progress=progress)
     (out / MANIFEST).unlink(missing_ok=True)
     written = {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.name != OUTCOME}
     if isinstance(result, Refused):
-        outcome = Outcome(read=asked.files, sentence=result.sentence, files=written, code=result.code)
+        outcome = Outcome(read=asked.read, sentence=result.sentence, files=written, code=result.code)
     else:
         manifest = {key: value for key, value in result.manifest.items() if key != FOLDER_KEY}
-        outcome = Outcome(read=asked.files, sentence=result.report["sentence"], files=written, manifest=manifest)
+        outcome = Outcome(read=asked.read, sentence=result.report["sentence"], files=written, manifest=manifest)
     (out / OUTCOME).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
     return result
 

@@ -64,10 +64,10 @@ def prepare(
     return _Preparation(asked, progress).outcome()
 
 
-def refused(what: str, remedy: str, place: Place, *, options: Options) -> Refused:
-    """Refuse a set that cannot be opened at all, with a report as of any other refusal. `what`: a clause, `remedy`: an order."""
+def refused(complaint: Complaint, place: Place, *, options: Options) -> Refused:
+    """Refuse an upload of which nothing can be read, with a report as of any other refusal."""
     asked = _Asked(sources=(), place=place, options=options, workdir=Path(), tokenizer=None)
-    return _Preparation(asked, _silent).refused(conversation.about_set(what, remedy))
+    return _Preparation(asked, _silent).refused(complaint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

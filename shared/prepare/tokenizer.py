@@ -13,11 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shared.prepare.source import Source
 from shared.prepare.tokens import MESSAGE_TOKENS
 
 FILE_BYTES_MAX: Final = 64 << 20  # the largest that models of this kind have is 20 MB
 SAMPLE_ROWS: Final = 200  # total within 0.4 % (data of ultrachat's shape, measured)
 SAMPLE_ROW_BYTES_MAX: Final = 64 << 10
+
+
+class BadTokenizer(ValueError):
+    """The file is none; the text is a clause for its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +40,22 @@ class Tokenizer:
         return sum(self.count(text) + MESSAGE_TOKENS for text in texts)
 
 
-def tokenizer_of(file: bytes) -> Tokenizer:
-    """Raise ValueError with a sentence for a file that is none."""
+def tokenizer_of(file: bytes, name: str) -> Tokenizer:
+    """Raise BadTokenizer."""
     from tokenizers import Tokenizer as Reader
 
-    if len(file) > FILE_BYTES_MAX:
-        raise ValueError(f"The tokenizer file has {len(file):,} bytes, more than the {FILE_BYTES_MAX:,} allowed.")
     try:
         read = Reader.from_str(file.decode())
     except Exception as error:  # noqa: BLE001  # the library raises bare Exception
-        raise ValueError(f"The tokenizer file cannot be read ({error}); give the model's tokenizer.json.") from None
+        raise BadTokenizer(f"{name} is no tokenizer that can be read ({type(error).__name__})") from None
     return Tokenizer(hashlib.sha256(file).hexdigest(), read.encode)
+
+
+def read_tokenizer(source: Source) -> Tokenizer:
+    """Raise BadTokenizer, and what the stream raises."""
+    if source.size > FILE_BYTES_MAX:
+        raise BadTokenizer(f"{source.name} has {source.size:,} bytes, more than the {FILE_BYTES_MAX:,} allowed for a tokenizer")
+    return tokenizer_of(b"".join(source.chunks()), source.name)
 
 
 class Sample:

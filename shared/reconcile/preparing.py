@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared import errors
-from shared.domain import members, names, tuning
-from shared.domain.conversation import RULES_VERSION
+from shared.domain import conversation, members, names, tuning
+from shared.domain.conversation import RULES_VERSION, Complaint
 from shared.domain.upload import is_set
 from shared.place import CONTENT_KEY, FOLDER_KEY, Place
 from shared.reconcile.turn import Desk, Outcome
@@ -38,14 +38,16 @@ def prepared_here(desk: TuningDesk) -> TuningOutcome:
 
     options = _options(desk)
 
-    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+    def done(sources: Sequence[prepare.Source], tokenizer: prepare.Source | None) -> TuningOutcome:
         total = sum(source.size for source in sources)
         weight = sum(tuning.weight(source.name, source.size) for source in sources)
         if is_set(desk.record.upload.path) and desk.loop.policy.prepare_here_bytes_max < weight and total <= options.source_bytes_max:
             return number_raised(desk)
-        folder, place = _place(desk, options, *(source.etag for source in sources))
+        read = [*sources, tokenizer] if tokenizer else sources
+        folder, place = _place(desk, options, *(source.etag for source in read))
+        counting = prepare.read_tokenizer(tokenizer) if tokenizer else None
         with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{desk.record.id}-") as workdir:
-            result = prepare.prepare(sources, place, options=options, workdir=Path(workdir))
+            result = prepare.prepare(sources, place, options=options, workdir=Path(workdir), tokenizer=counting)
         report = f"{folder}/{prepare.REPORT}"
         if isinstance(result, prepare.Refused):
             return _rejected(desk, result.sentence, report)
@@ -67,17 +69,21 @@ def number_raised(desk: TuningDesk) -> TuningOutcome:
 
 def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
     """Write the order where the job will read it, then ask for the job."""
+    from shared import prepare
     from shared.prepare import ordered
 
     options, asked, loop = _options_of_a_job(desk), desk.record.preparation, desk.loop
     assert asked is not None
 
-    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+    def done(sources: Sequence[prepare.Source], tokenizer: prepare.Source | None) -> TuningOutcome:
         datasets = loop.ports.datasets
-        datasets.write(f"{asked.folder}/{ordered.ORDER}", msgspec.to_builtins(ordered.order(sources, options)))
+        if tokenizer:
+            prepare.read_tokenizer(tokenizer)  # before the job is paid for
+        order = ordered.order(sources, options, tokenizer)
+        datasets.write(f"{asked.folder}/{ordered.ORDER}", msgspec.to_builtins(order))
         loop.ports.preparations.submit(
             job,
-            files=[datasets.upload_uri(source.name) for source in sources],
+            files=[datasets.upload_uri(file.name) for file in order.read],
             order=datasets.uri(asked.folder, ordered.ORDER),
             out=datasets.uri(asked.folder, ""),
             deadline=loop.policy.prepare_deadline,
@@ -105,12 +111,12 @@ def collected(desk: TuningDesk, job: str) -> TuningOutcome:
     record, datasets, asked = desk.record, desk.loop.ports.datasets, desk.record.preparation
     assert asked is not None
 
-    def done(sources: Sequence[prepare.Source]) -> TuningOutcome:
+    def done(sources: Sequence[prepare.Source], tokenizer: prepare.Source | None) -> TuningOutcome:
         try:
             outcome = ordered.read_outcome(datasets.read(f"{asked.folder}/{ordered.OUTCOME}"))
         except ValueError as wrong:
             raise errors.TryLater(f"Job {job} left no outcome that can be read ({wrong}).") from None
-        if outcome.read != ordered.order(sources, _options(desk)).files:
+        if outcome.read != ordered.order(sources, _options(desk), tokenizer).read:
             raise errors.UploadChanged("The files were replaced while the job read them.")
         ordered.check(outcome, datasets.files(asked.folder, hashed_bytes_max=ordered.CHECKED_BYTES_MAX))
         report = f"{asked.folder}/{prepare.REPORT}"
@@ -127,22 +133,26 @@ def ended(desk: TuningDesk, stage: tuning.Stage, reason: str, next_action: str) 
     return Outcome(record=desk.change(stage=stage, reason=reason, next_action=next_action), what=stage.value, why=reason)
 
 
-def _with_sources(desk: TuningDesk, options: prepare.Options, done: Callable[[Sequence[prepare.Source]], TuningOutcome]) -> TuningOutcome:
+def _with_sources(
+    desk: TuningDesk, options: prepare.Options, done: Callable[[Sequence[prepare.Source], prepare.Source | None], TuningOutcome]
+) -> TuningOutcome:
     """Do it with what the upload stands for, or end as its state demands."""
     from shared import prepare
     from shared.reconcile import sets
 
     record = desk.record
     try:
-        return done(sets.sources(desk.loop.ports.datasets, record.upload, now=desk.now))
+        datasets = desk.loop.ports.datasets
+        sources, tokenizer = sets.sources(datasets, record.upload, now=desk.now), sets.tokenizer(datasets, record.upload)
+        return done(sources, tokenizer)
     except sets.NotAllThere as missing:
         waiting = desk.change(reason=str(missing))
         look_at = desk.now + desk.loop.policy.look_every
         return Outcome(record=waiting, what="waits", why=waiting.reason, look_at=look_at, quiet=waiting.reason == record.reason)
     except members.WrongSet as wrong:
-        folder, place = _place(desk, options)
-        refused = prepare.refused(wrong.what, wrong.remedy, place, options=options)
-        return _rejected(desk, refused.sentence, f"{folder}/{prepare.REPORT}")
+        return _refused(desk, options, conversation.about_set(wrong.what, wrong.remedy))
+    except prepare.BadTokenizer as wrong:
+        return _refused(desk, options, conversation.about_tokenizer(str(wrong)))
     except errors.UploadChanged as changed:
         return ended(desk, tuning.Stage.SUPERSEDED, str(changed), sets.ANOTHER_VERSION if is_set(record.upload.path) else "")
     except prepare.StreamEndedEarly as early:
@@ -166,6 +176,14 @@ def _place(desk: TuningDesk, options: prepare.Options, *versions: str) -> tuple[
     record = desk.record
     folder = names.prepared_folder(record.owner, record.service, record.id, options.sha256, str(RULES_VERSION), *versions)
     return folder, desk.loop.ports.datasets.place(folder, names.manifests(record.owner, record.service))
+
+
+def _refused(desk: TuningDesk, options: prepare.Options, complaint: Complaint) -> TuningOutcome:
+    from shared import prepare
+
+    folder, place = _place(desk, options)
+    refused = prepare.refused(complaint, place, options=options)
+    return _rejected(desk, refused.sentence, f"{folder}/{prepare.REPORT}")
 
 
 def _rejected(desk: TuningDesk, sentence: str, report: str) -> TuningOutcome:

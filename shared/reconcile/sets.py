@@ -11,6 +11,7 @@ from shared.domain import members
 from shared.domain.upload import Upload, folder_of, is_set
 from shared.ports import Datasets
 
+TOKENIZER_FILE = "_tokenizer.json"
 ANOTHER_VERSION = f"{members.WRITE_AGAIN[:1].upper()}{members.WRITE_AGAIN[1:]}; a file alone starts nothing."
 
 
@@ -43,6 +44,13 @@ def sources(datasets: Datasets, upload: Upload, *, now: datetime) -> list[prepar
         prepare.Source(name=there.path, size=there.size, etag=there.etag, side=member.side, open=partial(_read, datasets, there))
         for member, there in pinned
     ]
+
+
+def tokenizer(datasets: Datasets, upload: Upload) -> prepare.Source | None:
+    """Return the tokenizer file that lies beside the upload, pinned to the version that is there now; None without one."""
+    folder = folder_of(upload.path)
+    there = datasets.head(f"{folder}/{TOKENIZER_FILE}" if folder else TOKENIZER_FILE)
+    return prepare.Source(name=there.path, size=there.size, etag=there.etag, open=partial(datasets.open, there)) if there else None
 
 
 def _read(datasets: Datasets, member: Upload) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -325,3 +326,35 @@ def test_a_file_of_a_set_that_is_replaced_while_the_job_reads_is_never_published
     assert found.stage == tuning.Stage.SUPERSEDED
     assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
     assert story.world.effects == {"preparation": 1}
+
+
+# ---------------------------------------------------------------------------------------------------------- a tokenizer
+
+TOKENIZER = (Path(__file__).parents[2] / "localcloud" / "trainer" / "base" / "tokenizer.json").read_bytes()
+
+
+def test_a_tokenizer_beside_the_upload_counts_here_and_in_a_job_alike(tmp_path):
+    here, there = here_of(tmp_path / "here"), story_of(tmp_path / "there")
+    for story in (here, there):
+        story.world.upload("support-bot/_tokenizer.json", TOKENIZER)
+        story.uploaded(PATH)
+        story.run(HOUR)
+    of_function, of_job = only(here, Kind.TUNING), only(there, Kind.TUNING)
+
+    assert of_job.stage == of_function.stage == tuning.Stage.OFFERED
+    for story, found in ((here, of_function), (there, of_job)):
+        assert json.loads(story.world.prepared[found.report])["tokens"]["basis"] == "sampled"
+    assert len(fakes.all_of(there.world, Kind.TUNING)) == 1  # the tokenizer is no dataset
+
+
+@pytest.mark.parametrize("make", [here_of, story_of])
+def test_a_tokenizer_that_is_none_rejects_the_upload_before_anything_is_paid(tmp_path, make):
+    story = make(tmp_path)
+    story.world.upload("support-bot/_tokenizer.json", b"{}")
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.REJECTED
+    assert found.reason.startswith("Support-bot/_tokenizer.json is no tokenizer that can be read")
+    assert story.world.effects == {}

@@ -211,7 +211,9 @@ def test_a_fault_of_one_of_several_files_says_which(tmp_path: Path, files: Set, 
 
 
 def test_a_set_that_cannot_be_opened_has_a_report_as_well(tmp_path: Path) -> None:
-    outcome = prepare.refused("train is missing", "name its files", FolderPlace(tmp_path), options=prepare.Options())
+    outcome = prepare.refused(
+        conversation.about_set("train is missing", "name its files"), FolderPlace(tmp_path), options=prepare.Options()
+    )
 
     assert (outcome.code, outcome.sentence) == (Code.BAD_SET, "Train is missing; name its files.")
     report_shape.check(json.loads((tmp_path / "report.json").read_bytes()))
