@@ -9,7 +9,6 @@ error before the effect, an error after it, or the death of the process (`Killed
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import heapq
 import io
@@ -67,7 +66,7 @@ class World:
         self.now = NOON
         self.blobs: dict[str, tuple[bytes, Upload]] = {}
         self.prepared: dict[str, Any] = {}
-        self.records: dict[Key, tuple[dict[str, Any], int]] = {}
+        self.records: dict[Key, tuple[bytes, int]] = {}  # JSON, as it lies in storage, and its version
         self.active: set[Key] = set()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.models: dict[tuple[str, str], str] = {}
@@ -165,7 +164,7 @@ class FakeLedger:
             self.world.active.add(key)
             if key in self.world.records:
                 return False
-            self.world.records[key] = (copy.deepcopy(dict(body)), 1)
+            self.world.records[key] = (msgspec.json.encode(body), 1)
             return True
 
         return bool(self.world.called(effect))
@@ -175,17 +174,17 @@ class FakeLedger:
             if key not in self.world.records:
                 return None
             body, version = self.world.records[key]
-            return Stored(body=copy.deepcopy(body), version=str(version))
+            return Stored(body=msgspec.json.decode(body), version=str(version))
 
         result: Stored | None = self.world.called(effect)
         return result
 
     def replace(self, key: Key, body: Mapping[str, Any], version: str) -> str:
         def effect() -> str:
-            _, newest = self.world.records.get(key, ({}, None))
+            _, newest = self.world.records.get(key, (b"", None))
             if newest is None or str(newest) != version:
                 raise errors.LostRace(f"{key}")
-            self.world.records[key] = (copy.deepcopy(dict(body)), newest + 1)
+            self.world.records[key] = (msgspec.json.encode(body), newest + 1)
             return str(newest + 1)
 
         return str(self.world.called(effect))
@@ -521,7 +520,7 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
 
 
 def record(world: World, key: Key) -> Any:
-    body, _ = world.records[key]
+    body = msgspec.json.decode(world.records[key][0])
     return msgspec.convert(body, LIVES.by_kind[key.kind].record_type)
 
 

@@ -81,13 +81,14 @@ def test_a_record_that_is_written_while_a_turn_is_at_work_on_it_is_looked_at_aga
     def meanwhile(self, *given, **named):
         create(self, *given, **named)
         stored = self.world.records[key]
-        self.world.records[key] = ({**stored[0], "field_of_another": "written meanwhile"}, stored[1] + 1)
+        body = json.loads(stored[0]) | {"field_of_another": "written meanwhile"}
+        self.world.records[key] = (json.dumps(body).encode(), stored[1] + 1)
 
     monkeypatch.setattr(fakes.FakeEndpoints, "create_deployment", meanwhile)
     story.timers_on = False
     story.run(timedelta(minutes=12))
 
-    assert story.world.records[key][0]["field_of_another"] == "written meanwhile"
+    assert json.loads(story.world.records[key][0])["field_of_another"] == "written meanwhile"
     assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
     assert story.world.effects["deployment"] == 1
 
