@@ -281,7 +281,8 @@ def _is_encodable(value: object) -> bool:
     return True
 
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"')
+# A text that does not end goes to the end of the line: a search that began anew at each of its quotes would never be done.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_A_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
@@ -291,6 +292,8 @@ def nests_deeper_than(levels: int, line: bytes) -> bool:
     Without recursion, because a parser's own limit differs between versions of Python: each round takes away the innermost
     brackets, so [[][[]]] is gone after 3. Brackets that do not pair stay for the parser to refuse.
     """
+    if line.count(b"[") + line.count(b"{") <= levels:
+        return False
     brackets = _STRING.sub(b"", line).translate(_SQUARE, delete=_NOT_A_BRACKET)
     for _ in range(levels):
         brackets = brackets.replace(b"[]", b"")

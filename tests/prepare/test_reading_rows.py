@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -180,6 +181,12 @@ def test_lines_do_not_depend_on_the_chunks(content: bytes, sizes: list[int]) -> 
 def test_depth_is_counted_outside_of_texts(value: bytes, depth: int) -> None:
     assert not rows.nests_deeper_than(depth, value)
     assert depth == 0 or rows.nests_deeper_than(depth - 1, value)
+
+
+def test_quotes_that_never_pair_take_no_time_that_grows_with_their_square() -> None:
+    started = time.process_time()
+    assert rows.Reader(Repairs()).read(b"[" * 9 + b'\\"' * 50_000) is Code.BAD_JSON
+    assert time.process_time() - started < 1  # 3 s when each quote begins a search to the end of the line; 1 ms otherwise
 
 
 # ------------------------------------------------------------------------------------------------------- against an oracle
