@@ -1,12 +1,14 @@
 """
 Checks and splits a dataset on this machine, by the rules and the code of the app: python -m shared.prepare chats.jsonl --out prepared
 
-Exit codes: 0 accepted, 3 rejected, 2 wrong call; with --order 0 is "outcome.json says it", accepted or not.
+Exit codes: 0 accepted, 3 rejected, 2 wrong call; 1 when the machine failed, as with a full disk: then nothing is known of the dataset.
+With --order 0 is "outcome.json says it", accepted or not.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import tempfile
@@ -19,14 +21,18 @@ from typing import Any, Final
 from shared import errors, prepare
 from shared.domain import conversation
 from shared.domain.members import WrongSet
+from shared.domain.upload import MEMBERS_FOLDER
 from shared.place import MANIFEST
 from shared.prepare import ordered
 from shared.prepare.folder import FolderPlace
+from shared.prepare.outputs import QUARANTINE
+from shared.prepare.preparation import PAGE
 
 ACCEPTED: Final = 0
 FAILED: Final = 1
 WRONG_CALL: Final = 2
 REJECTED: Final = 3
+RESULTS: Final = (*(f"{side}.jsonl" for side in prepare.SIDES), QUARANTINE, prepare.REPORT, PAGE, prepare.SAMPLES, MANIFEST)
 PROGRESS_EVERY_S: Final = 0.1
 BAR_WIDTH: Final = 30
 
@@ -62,20 +68,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _carry_out(parser, asked.order, asked.files, asked.out)
     try:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
-    except (OSError, ValueError) as wrong:
+    except (OSError, ValueError, RecursionError) as wrong:
         parser.error(f"{asked.settings}: {wrong}")
     try:
         tokenizer = prepare.read_tokenizer(prepare.source_of_file(asked.tokenizer)) if asked.tokenizer else None
     except (OSError, ValueError) as wrong:
         parser.error(f"{asked.tokenizer}: {wrong}")
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        lost = next((file for file in asked.files if _would_be_lost(file, asked.out)), None)
+    except OSError as wrong:
+        parser.error(f"--out: {wrong}")
+    if lost:
+        parser.error(f"{lost} lies where the results would be written; give --out another folder")
     return _run(asked.files, asked.out, options, tokenizer, as_json=asked.json)
+
+
+def _would_be_lost(file: Path, out: Path) -> bool:
+    """Whether a result may take the place of this file, or of one that the set names."""
+    if file.name == prepare.SET_FILE and out.resolve().is_relative_to(file.with_name(MEMBERS_FOLDER).resolve()):
+        return True
+    return any(place.exists() and place.samefile(file) for place in (out / name for name in RESULTS))
 
 
 def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: prepare.Tokenizer | None, *, as_json: bool) -> int:
     started = time.monotonic()
     show = _bar(started) if sys.stderr.isatty() else _hide
     try:
-        out.mkdir(parents=True, exist_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)  # of an earlier preparation: until the end, nothing here is published
         with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
             outcome: prepare.Prepared | prepare.Refused = prepare.prepare(
@@ -95,7 +114,9 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
         for name in (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES):
             (out / name).unlink(missing_ok=True)  # of an earlier preparation
     seconds = time.monotonic() - started
-    sys.stdout.write(json.dumps(_facts(outcome, seconds), ensure_ascii=False) + "\n" if as_json else _summary(outcome, out, seconds))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
+    sys.stdout.write(json.dumps(_facts(outcome, seconds)) + "\n" if as_json else _summary(outcome, out, seconds))
     return ACCEPTED if isinstance(outcome, prepare.Prepared) else REJECTED
 
 
@@ -118,7 +139,7 @@ def _carry_out(parser: argparse.ArgumentParser, order: Path, files: Sequence[Pat
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")
         return FAILED
-    sys.stdout.write(json.dumps(_facts(outcome, time.monotonic() - started), ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_facts(outcome, time.monotonic() - started)) + "\n")
     return ACCEPTED
 
 

@@ -54,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unpack: UnpackLimits = UnpackLimits()
 
     def __post_init__(self) -> None:
+        if not _is_text(self.salt):
+            raise ValueError("salt has half of a character")
         if self.validation_share + self.test_share >= 1:
             raise ValueError(
                 f"validation_share and test_share are {self.validation_share} and {self.test_share}: nothing is left to train on"
@@ -70,6 +72,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 learn(Options)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def options_of(values: Any) -> Options:

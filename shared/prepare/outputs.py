@@ -248,17 +248,23 @@ class Quarantine:
         self.output = Output(place, QUARANTINE)
         self.rows = 0  # dropped, whether written or not
         self._options = options
+        self._bytes = 0
+        self._is_full = False
 
     def add(self, *, file: str, number: int, code: str, text: bytes | None) -> None:
         self.rows += 1
-        if self.output.bytes > self._options.quarantine_bytes_max:
+        if self._is_full:
             return
         row: dict[str, Any] = {"file": file, "line": number, "code": code}
         if text is not None:
             row["text"] = text[:QUARANTINED_TEXT_BYTES_MAX].decode("utf-8", "backslashreplace")
             if len(text) > QUARANTINED_TEXT_BYTES_MAX:
                 row["cut"] = True
-        self.output.write(_encode(row))
+        encoded = _encode(row)
+        self._bytes += len(encoded) + 1
+        self._is_full = self._bytes > self._options.quarantine_bytes_max  # from then on for good: what is kept is the first rows
+        if not self._is_full:
+            self.output.write(encoded)
 
 
 QUARANTINED_TEXT_BYTES_MAX: Final = 64 << 10

@@ -12,6 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
@@ -213,7 +214,7 @@ class _Pass:
                 raise Unreadable(conversation.of_file(wrong.complaint, name) if self.faults.name_files else wrong.complaint) from None
         if not self._rows:
             raise Unreadable(conversation.about_empty_file())
-        if self.faults.bad > self._options.bad_rows_max_share * self._rows:
+        if self.faults.bad > Fraction(str(self._options.bad_rows_max_share)) * self._rows:  # 29 rows are not more than 0.29 of 100
             raise _Rejected(self._another_format())
 
     def _read(self, source: Source, about: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ held as a whole; a small or lopsided upload is read a second time.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ class Source:
 
 
 def source_of_file(path: Path, side: Side | None = None, *, name: str = "") -> Source:
-    """A file on this machine; it is called `name`, or by the last part of its path."""
-    return Source(name=name or path.name, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
+    """A file on this machine; it is called `name`, or by the last part of its path. Bytes of it that are no UTF-8 are spelt out."""
+    shown = os.fsencode(name or path.name).decode("utf-8", "backslashreplace")
+    return Source(name=shown, size=path.stat().st_size, open=lambda: _chunks_of_file(path), side=side)
 
 
 def sources_of_set(set_file: Path) -> list[Source]:

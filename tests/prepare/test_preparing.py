@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -51,6 +52,28 @@ def prompts_of(folder: Path, content: bytes, **options: Any) -> dict[str, set[by
 
 
 # ------------------------------------------------------------------------------------------------------- the split
+
+
+def test_as_many_bad_rows_as_the_share_allows_are_not_more(prepared: Callable[..., Any]) -> None:
+    """0.29 × 100 is 28.999999999999996 in floating point."""
+    content = b"".join(line(f"question {number}") for number in range(71)) + b"{}\n" * 29
+
+    assert isinstance(prepared(content, bad_rows_max_share=0.29), Prepared)
+    assert isinstance(prepared(content + b"{}\n", bad_rows_max_share=0.29), Refused)
+
+
+def test_the_quarantine_holds_no_more_than_it_may(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    content = rows_of(300) + b'{"not": "a row"}\n' * 30
+    whole = prepared(content, bad_rows_max_share=0.5)
+    quarantined = (tmp_path / "quarantine.jsonl").read_bytes()
+    assert whole.report["quarantine"] == {"rows": 30, "written": 30}
+
+    half = prepared(content, bad_rows_max_share=0.5, quarantine_bytes_max=len(quarantined) // 2)
+    assert half.report["quarantine"] == {"rows": 30, "written": 15}
+    assert (tmp_path / "quarantine.jsonl").read_bytes() == b"".join(quarantined.splitlines(keepends=True)[:15])
+
+    prepared(content, bad_rows_max_share=0.5, quarantine_bytes_max=0)
+    assert (tmp_path / "quarantine.jsonl").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
@@ -333,6 +356,7 @@ def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:
         ({"bad_rows_max_share": 1}, "bad_rows_max_share"),
         ({"rows_min": {"test": 0}}, "rows_min.test"),
         ({"sald": "x"}, "sald"),
+        ({"salt": "\ud800"}, "salt"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused_by_name(wrong: dict[str, Any], named: str) -> None:
@@ -371,6 +395,64 @@ def test_the_command_rejects_the_broken_example_and_takes_an_earlier_result_away
 
 def test_the_command_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert command(tmp_path / "nothing.jsonl", "--out", tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "quarantine.jsonl"])
+def test_the_command_never_writes_over_a_file_that_it_was_given(tmp_path: Path, name: str) -> None:
+    """A rejection takes away the files of an earlier result: they must not be the upload itself."""
+    (tmp_path / name).write_bytes(rows_of(5))
+    done = command(tmp_path / name, "--out", tmp_path)
+
+    assert done.returncode == 2
+    assert name in done.stderr
+    assert (names(tmp_path), (tmp_path / name).read_bytes()) == ([name], rows_of(5))
+
+
+def test_the_command_never_writes_over_the_members_of_a_set(tmp_path: Path) -> None:
+    members = tmp_path / "_members"
+    members.mkdir()
+    (members / "train.jsonl").write_bytes(rows_of(5))
+    (tmp_path / "_dataset.json").write_text('{"train": "_members/train.jsonl"}')
+
+    assert command(tmp_path / "_dataset.json", "--out", members).returncode == 2
+    assert names(members) == ["train.jsonl"]
+
+
+def test_an_out_that_is_no_folder_is_a_wrong_call(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"mine")
+    done = command(ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert (tmp_path / "out").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes there")
+def test_a_name_that_is_no_utf8_is_spelt_out_also_where_stdout_has_few_characters(tmp_path: Path) -> None:
+    file = os.fsdecode(os.fsencode(tmp_path) + b"/d\xe4ten.jsonl")
+    Path(file).write_bytes(rows_of(5) + b"{}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.prepare", file, "--out", tmp_path / "out", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (3, b"")
+    assert "…" in json.loads(done.stdout)["sentence"]
+    assert json.loads((tmp_path / "out" / "quarantine.jsonl").read_bytes())["file"] == "d\\xe4ten.jsonl"
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "chats.jsonl" for folder in ("a", "b")]
+    for at, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_bytes(b"".join(line(f"question {at} {number}") for number in range(200)) + b"{}\n")
+    one, other = (json.loads(command(*files, "--out", tmp_path / "out", "--json").stdout) for files in (paths, paths[::-1]))
+
+    assert [place["file"] for place in one["codes"]["missing_field"]["first"]] == [str(path) for path in paths]
+    assert one["content_sha256"] == other["content_sha256"]
 
 
 def test_nothing_heavy_loads_for_json_lines() -> None:
