@@ -208,7 +208,7 @@ class QuarantineRow(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     file: Annotated[str, _is("name of the file that the row is from")]
     line: Annotated[int, _number("where it stands in that file, counted in the report's `unit`")]
     code: Annotated[str, _is("why it was left out; its sentence is in the report under `codes`")]
-    text: Annotated[str | UnsetType, _is("the row as it was found, 64 KiB of it at most; absent when its line was too long to be kept")] = UNSET
+    text: Annotated[str | UnsetType, _is("the row as it was found, at most 64 KiB of it; absent when its line was too long")] = UNSET
     cut: Annotated[bool, _is("true when `text` is only the beginning of the row")] = False
 
 
