@@ -63,6 +63,13 @@ def reference() -> Work:
     return _ladder.loop(_ladder.REFERENCE)
 
 
+def reference_hashed() -> Work:
+    """The same and the SHA-256 of the files, which the data facts do not name and a manifest needs."""
+    from bench import _ladder
+
+    return _ladder.loop(_ladder.REFERENCE | {"sha256"})
+
+
 def rung(rule: str) -> Work:
     """The loop with all rules up to this one; all of them for the empty name."""
     from bench import _ladder
@@ -206,6 +213,7 @@ CONTENDERS: Final[dict[str, Callable[[], Work]]] = {
     "shipped": shipped,
     "whole": whole,
     "reference": reference,
+    "reference_hashed": reference_hashed,
     "seed_way": seed_way,
     "seed_way_checked": seed_way_checked,
     "pandas_way": pandas_way,
