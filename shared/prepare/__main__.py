@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 import sys
 import tempfile
 import time
@@ -173,8 +174,18 @@ def _peak_mb() -> float | None:
     except ImportError:  # Windows
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss (getrusage(2))
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return round(peak * unit / 1e6, 1)
+    own = _peak_of_linux() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return round(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit) / 1e6, 1)
+
+
+def _peak_of_linux() -> int | None:
+    """Bytes. There getrusage also counts what the program had that started this one (execve keeps the maximum of the process)."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def _summary(outcome: prepare.Prepared | prepare.Refused, folder: Path, seconds: float) -> str:

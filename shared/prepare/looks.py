@@ -54,6 +54,8 @@ def binary(head: bytes) -> Looks | None:
 
 def text(head: bytes) -> Looks | None:
     """Another text format, by the way it begins; None when it begins like JSON lines."""
+    if head[1:2] == b"\0" or head[:1] == b"\0":
+        return Looks("UTF-16 text", _UTF8)
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     first_line = start.split(b"\n", 1)[0].strip()
     if start.startswith(b"["):

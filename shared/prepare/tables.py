@@ -171,10 +171,8 @@ def _validated(batch: Any) -> Any:
 
 def _lines_of_batches(batches: Iterator[Any], columns: faults.Columns, budget: Budget, done: _Done) -> Iterator[bytes]:
     for batch in batches:
-        decoded = batch.nbytes
-        budget.spend(decoded)
         lines = _lines(batch, columns)
-        budget.spend(max(len(lines) - decoded, 0))  # what a dictionary stores once
+        budget.spend(len(lines))  # and not the bytes of the table: each batch counts a whole dictionary again
         done.rows += batch.num_rows
         yield lines
 

@@ -221,6 +221,8 @@ def test_a_few_bad_rows_may_be_allowed(prepared: Callable[..., Any]) -> None:
         (gzip.compress(rows_of(30)), "a gzip archive"),
         (b"PAR1....", "a parquet table"),
         (rows_of(30).decode().encode("utf-16"), "UTF-16 text"),
+        (rows_of(30).decode().encode("utf-16-le"), "UTF-16 text"),
+        (rows_of(30).decode().encode("utf-16-be"), "UTF-16 text"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
         (b"\x00" * 5_000, "zero bytes"),
         (b"[\n" + rows_of(3).replace(b"}\n", b"},\n") + b"]", "one JSON array"),
@@ -424,6 +426,19 @@ def test_an_out_that_is_no_folder_is_a_wrong_call(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert (tmp_path / "out").read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there does a process inherit a maximum")
+def test_the_peak_is_that_of_the_command_and_not_of_who_started_it(tmp_path: Path) -> None:
+    start = """
+import subprocess, sys
+held = b"x" * (300 << 20)
+sys.exit(subprocess.run([sys.executable, "-m", "shared.prepare", *sys.argv[1:]]).returncode)
+"""
+    arguments = [ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path, "--json"]
+    done = subprocess.run([sys.executable, "-c", start, *arguments], cwd=ROOT, capture_output=True, check=True, timeout=60)
+
+    assert 20 < json.loads(done.stdout)["peak_mb"] < 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes there")
