@@ -267,12 +267,12 @@ class _Pass:
                 if line[-1:] == b"\r":
                     carriage_returns += 1
                     first_carriage_return = first_carriage_return or number
+                if not line or line.isspace():
+                    if reading.format.has_blank_lines:
+                        faults.add(Code.BLANK_LINE, file, number, None)
+                    continue
                 row = read(line)
                 if isinstance(row, Code):
-                    if not line or line.isspace():
-                        if reading.format.has_blank_lines:
-                            faults.add(Code.BLANK_LINE, file, number, None)
-                        continue
                     seen += 1
                     drop(row, file, number, line)
                     continue

@@ -24,6 +24,7 @@ from shared.prepare.styles import Style
 
 STYLES_SOUGHT_MAX: Final = 50  # in one file; its lines look alike or they do not
 PATTERNS_KNOWN_MAX: Final = 1_000  # of roles; a file of ever longer chats must not fill the memory
+PATTERN_MESSAGES_MAX: Final = 200  # of one that is remembered: checking takes no longer than looking it up
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -128,7 +129,7 @@ class Reader:
 
     def _take_turns(self, roles: tuple[str, ...]) -> bool:
         right = conversation.take_turns(roles)
-        if right and len(self._taking_turns) < PATTERNS_KNOWN_MAX:
+        if right and len(self._taking_turns) < PATTERNS_KNOWN_MAX and len(roles) <= PATTERN_MESSAGES_MAX:
             self._taking_turns.add(roles)
         return right
 

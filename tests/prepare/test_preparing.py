@@ -435,7 +435,7 @@ import subprocess, sys
 held = b"x" * (300 << 20)
 sys.exit(subprocess.run([sys.executable, "-m", "shared.prepare", *sys.argv[1:]]).returncode)
 """
-    arguments = [ROOT / "examples" / "support-bot.jsonl", "--out", tmp_path, "--json"]
+    arguments = [str(ROOT / "examples" / "support-bot.jsonl"), "--out", str(tmp_path), "--json"]
     done = subprocess.run([sys.executable, "-c", start, *arguments], cwd=ROOT, capture_output=True, check=True, timeout=60)
 
     assert 20 < json.loads(done.stdout)["peak_mb"] < 200
