@@ -30,6 +30,7 @@ AWAITED_FOR: Final = timedelta(hours=1)  # a guess: a folder that is uploaded in
 FAULTS_NAMED_MAX: Final = 5  # in one sentence
 SHOWN_CHARACTERS: Final = 100  # of a path or value that is wrong
 WRITE_AGAIN: Final = f"write {SET_FILE} again once its files lie there"
+_KINDS: Final = {dict: "another object", list: "a list in the list", bool: "true or false", int: "a number", float: "a number"}
 EXAMPLE: Final = '{"train": "_members/train.jsonl", "test": "_members/test.jsonl"}'
 
 
@@ -103,7 +104,7 @@ def check_version(member: Member, found: Upload, *, named_at: datetime) -> None:
     if found.last_modified > named_at:
         raise UploadChanged(f"{found.path} was replaced after {SET_FILE} had named its version.")
     raise WrongSet(
-        f"{found.path} has the ETag {_shown(found.etag)} and had it when {SET_FILE} named {_shown(member.etag)}",
+        f"the file {found.path} has the ETag {_shown(found.etag)} and had it when {SET_FILE} named {_shown(member.etag)}",
         f"correct the ETag in {SET_FILE} or leave it out",
     )
 
@@ -160,7 +161,8 @@ def _members(side: Side, value: object) -> Iterator[Member | str]:
             case {"path": str(path), **others} if not others:
                 yield _member(side, path, "")
             case _:
-                yield f'{side}: {_shown(file)} is neither a path nor {{"path": …, "etag": …}}'
+                # Only its kind: who writes rows here instead of paths would find them in a log.
+                yield f'{side}: {_KINDS.get(type(file), "null")} is neither a path nor {{"path": …, "etag": …}}'
 
 
 def _member(side: Side, path: str, etag: str) -> Member | str:

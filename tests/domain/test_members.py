@@ -68,7 +68,7 @@ def test_the_file_may_be_written_on_any_machine() -> None:
         ({"test": "_members/t.jsonl"}, "train is missing"),
         ({"train": []}, "train names no file"),
         ({"train": "_members/a.jsonl", "dev": "_members/d.jsonl"}, "'dev' is no side, there are train, validation, test"),
-        ({"train": "_members/a.jsonl", "test": None}, "test: None is neither a path nor {"),
+        ({"train": "_members/a.jsonl", "test": None}, "test: null is neither a path nor {"),
         ({"train": [["_members/a.jsonl"]]}, "is neither a path nor"),
         ({"train": {"path": "_members/a.jsonl", "sha256": "ab"}}, "is neither a path nor"),
         ({"train": {"etag": "0x1"}}, "is neither a path nor"),
@@ -112,12 +112,17 @@ def test_a_text_that_is_no_table_of_files_is_refused(body: bytes, says: str) -> 
     assert says in sentence(body)
 
 
+@pytest.mark.parametrize("value", [[{"messages": [{"role": "user", "content": "CANARY"}]}], {"CANARY": 1}, [["CANARY"]], {"path": ["CANARY"]}])
+def test_rows_that_stand_where_files_should_be_named_are_not_quoted(value: Any) -> None:
+    assert "CANARY" not in sentence(json.dumps({"train": value}).encode())
+
+
 def test_every_fault_is_named_at_once_and_there_is_a_remedy() -> None:
     said = sentence(json.dumps({"tset": "_members/t.jsonl", "train": ["a.jsonl", 3]}).encode())
 
     assert said == (
         "In _dataset.json 'tset' is no side, there are train, validation, test; train: 'a.jsonl' does not begin with _members/, where the "
-        'files of a set lie; train: 3 is neither a path nor {"path": …, "etag": …}; correct it and write it again, '
+        'files of a set lie; train: a number is neither a path nor {"path": …, "etag": …}; correct it and write it again, '
         'like {"train": "_members/train.jsonl", "test": "_members/test.jsonl"}.'
     )
 
