@@ -68,7 +68,7 @@ class Tuning(Header, frozen=True, kw_only=True):
     prepared: Prepared | None = None
     recipe: Recipe | None = None
     training: str | None = None  # id; None: not joined yet
-    report: str | None = None  # path in the prepared container; None: nothing was refused
+    report: str | None = None  # path of report.json in the prepared container; None: nobody has read the upload yet
 
     @property
     def service(self) -> str:
@@ -198,6 +198,7 @@ def weight(path: str, size: int) -> int:
 
 
 def _is_prepared_here(record: Tuning, policy: Policy) -> bool:
+    # A step that failed and did not die has left a reason.
     killed_its_readers = record.attempt_of == Prepare.__name__ and record.attempts >= policy.prepare_attempts_max and not record.reason
     if record.preparation or killed_its_readers:  # the machine of a job has more memory
         return False
@@ -208,6 +209,13 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
     asked, job = record.preparation, world.job
     if asked is None:
         return RaiseNumber()
+    is_late = asked.submitted_at is not None and now >= asked.submitted_at + policy.prepare_deadline
+    if job is None and is_late:
+        return Finish(
+            stage=Stage.STOPPED,
+            reason=f"Job {record.job} was asked for and never showed, {policy.prepare_deadline} long.",
+            next_action="Look for it in Azure ML studio, then upload the file again.",
+        )
     if job is None:
         return Submit(job=record.job)
     if not _is_ours(job, record):
@@ -215,7 +223,6 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
         return Finish(stage=Stage.STOPPED, reason=reason, next_action="Delete or rename that job's experiment, then upload again.")
     if job.completed:
         return Collect(job=job.name)
-    is_late = asked.submitted_at is not None and now >= asked.submitted_at + policy.prepare_deadline
     if job.ended_badly:
         if asked.number < policy.prepare_attempts_max and not is_late:
             return RaiseNumber()
@@ -226,6 +233,12 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
         )
     if is_late and not asked.cancelled_because:
         return Cancel(job=job.name, reason=f"The job was not done {policy.prepare_deadline} after its submission.")
+    if asked.submitted_at is not None and now >= asked.submitted_at + 2 * policy.prepare_deadline:
+        return Finish(
+            stage=Stage.STOPPED,
+            reason=f"Job {job.name} is {job.status}, {policy.prepare_deadline} after it was canceled.",
+            next_action="End it in Azure ML studio, then upload the file again.",
+        )
     return Wait(until=now + policy.look_every, why=f"Job {job.name} prepares it and is {job.status}.")
 
 

@@ -17,11 +17,12 @@ import msgspec
 from shared import errors
 from shared.domain.structs import learn
 from shared.place import CONTENT_KEY, FOLDER_KEY, MANIFEST
+from shared.prepare import outputs
 from shared.prepare.folder import FolderPlace
 from shared.prepare.options import Options
-from shared.prepare.preparation import prepare
+from shared.prepare.preparation import PAGE, REPORT, SAMPLES, prepare
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
-from shared.prepare.source import Side, Source, StreamEndedEarly, source_of_file
+from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
 from shared.prepare.tokenizer import read_tokenizer
 
 ORDER: Final = "order.json"
@@ -51,7 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
-    read: tuple[OrderedFile, ...]  # of the order
+    read: tuple[OrderedFile, ...]  # the uploads of the order; a tokenizer is named by its hash, in the manifest
     sentence: str
     files: dict[str, int]  # bytes of everything that was written beside it
     manifest: dict[str, Any] | None = None  # of an accepted dataset, without a folder; None: rejected
@@ -59,15 +60,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def prepared_files(self) -> dict[Side, PreparedFile]:
-        found = (self.manifest or {})["files"]
-        return {side: PreparedFile(**facts) for side, facts in found.items()}
+        """Raise ValueError when the manifest does not name the three files, and these by their own names."""
+        files = _converted((self.manifest or {}).get("files"), dict[Side, PreparedFile])
+        if {side: file.name for side, file in files.items()} != {side: f"{side}.jsonl" for side in SIDES}:
+            raise ValueError("it does not name the three files")
+        return files
 
     @property
     def content_sha256(self) -> str:
-        return str((self.manifest or {})[CONTENT_KEY])
+        return str((self.manifest or {}).get(CONTENT_KEY))
 
 
-learn(Order, Outcome)
+learn(Order, Outcome, PreparedFile)
 
 
 def order(sources: Sequence[Source], options: Options, tokenizer: Source | None = None) -> Order:
@@ -112,21 +116,30 @@ def carry_out(asked: Order, files: Sequence[Path], out: Path, *, workdir: Path, 
     (out / MANIFEST).unlink(missing_ok=True)
     written = {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.name != OUTCOME}
     if isinstance(result, Refused):
-        outcome = Outcome(read=asked.read, sentence=result.sentence, files=written, code=result.code)
+        outcome = Outcome(read=asked.files, sentence=result.sentence, files=written, code=result.code)
     else:
         manifest = {key: value for key, value in result.manifest.items() if key != FOLDER_KEY}
-        outcome = Outcome(read=asked.read, sentence=result.report["sentence"], files=written, manifest=manifest)
+        outcome = Outcome(read=asked.files, sentence=result.report["sentence"], files=written, manifest=manifest)
     (out / OUTCOME).write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
     return result
 
 
 def check(outcome: Outcome, there: Mapping[str, tuple[int, str | None]]) -> None:
-    """Hold what lies in the folder (name -> bytes, and sha256 where it was cheap) to what the outcome says; raise TryLater."""
+    """
+    Hold what lies in the folder (name -> bytes, and sha256 where it was cheap) to what the outcome says. Raise TryLater, and ValueError
+    when the outcome contradicts itself.
+    """
+    files = outcome.prepared_files if outcome.manifest is not None else {}
+    needed = {outputs.QUARANTINE, REPORT, PAGE, *([SAMPLES] if files else []), *(file.name for file in files.values())}
+    if absent := sorted(needed - outcome.files.keys()):
+        raise ValueError(f"it says nothing of {absent[0]}")
+    if files and outcome.content_sha256 != outputs.content_sha256(files):  # which is part of the manifest's address
+        raise ValueError("its content_sha256 is not that of its files")
     for name, size in outcome.files.items():
         if name not in there or there[name][0] != size:
             seen = f"{there[name][0]:,}" if name in there else "no"
             raise errors.TryLater(f"{name} has {seen} bytes, the job wrote {size:,}.")
-    for file in outcome.prepared_files.values() if outcome.manifest else ():
+    for file in files.values():
         size, sha256 = there[file.name]
         if size != file.bytes or sha256 not in (None, file.sha256):
             raise errors.TryLater(f"{file.name} is not what the job wrote.")

@@ -47,14 +47,14 @@ def tokenizer_of(file: bytes, name: str) -> Tokenizer:
     try:
         read = Reader.from_str(file.decode())
     except Exception as error:  # noqa: BLE001  # the library raises bare Exception
-        raise BadTokenizer(f"{name} is no tokenizer that can be read ({type(error).__name__})") from None
+        raise BadTokenizer(f"the file {name} is no tokenizer that can be read ({type(error).__name__})") from None
     return Tokenizer(hashlib.sha256(file).hexdigest(), read.encode)
 
 
 def read_tokenizer(source: Source) -> Tokenizer:
     """Raise BadTokenizer, and what the stream raises."""
     if source.size > FILE_BYTES_MAX:
-        raise BadTokenizer(f"{source.name} has {source.size:,} bytes, more than the {FILE_BYTES_MAX:,} allowed for a tokenizer")
+        raise BadTokenizer(f"the file {source.name} has {source.size:,} bytes, more than the {FILE_BYTES_MAX:,} allowed for a tokenizer")
     return tokenizer_of(b"".join(source.chunks()), source.name)
 
 

@@ -90,7 +90,7 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
             display_name=f"Prepare {desk.record.service}",
             tags=desk.record.tags,
         )
-        record = desk.change(preparation=msgspec.structs.replace(asked, submitted_at=desk.now), reason="")
+        record = desk.change(preparation=msgspec.structs.replace(asked, submitted_at=asked.submitted_at or desk.now), reason="")
         return Outcome(record=record, what="preparation_submitted", why=job, look_at=desk.now + loop.policy.look_every)
 
     return _with_sources(desk, options, done)
@@ -98,7 +98,10 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
 
 def cancelled(desk: TuningDesk, job: str, reason: str) -> TuningOutcome:
     assert desk.record.preparation is not None
-    desk.loop.ports.preparations.cancel(job)
+    try:
+        desk.loop.ports.preparations.cancel(job)
+    except errors.Stop as refused:  # it may have ended since it was looked at, and then nobody has to cancel it
+        raise errors.TryLater(str(refused)) from refused
     asked = msgspec.structs.replace(desk.record.preparation, cancelled_because=reason)
     return Outcome(record=desk.change(preparation=asked), what="preparation_cancelled", why=f"{job}: {reason}")
 
@@ -111,14 +114,14 @@ def collected(desk: TuningDesk, job: str) -> TuningOutcome:
     record, datasets, asked = desk.record, desk.loop.ports.datasets, desk.record.preparation
     assert asked is not None
 
-    def done(sources: Sequence[prepare.Source], tokenizer: prepare.Source | None) -> TuningOutcome:
+    def done(sources: Sequence[prepare.Source], _tokenizer: prepare.Source | None) -> TuningOutcome:
         try:
             outcome = ordered.read_outcome(datasets.read(f"{asked.folder}/{ordered.OUTCOME}"))
-        except ValueError as wrong:
-            raise errors.TryLater(f"Job {job} left no outcome that can be read ({wrong}).") from None
-        if outcome.read != ordered.order(sources, _options(desk), tokenizer).read:
-            raise errors.UploadChanged("The files were replaced while the job read them.")
-        ordered.check(outcome, datasets.files(asked.folder, hashed_bytes_max=ordered.CHECKED_BYTES_MAX))
+            if outcome.read != ordered.order(sources, _options(desk)).files:
+                raise errors.UploadChanged("The files were replaced while the job read them.")
+            ordered.check(outcome, datasets.files(asked.folder, hashed_bytes_max=ordered.CHECKED_BYTES_MAX))
+        except (ValueError, RecursionError) as wrong:
+            raise errors.TryLater(f"Job {job} left no outcome that can be used ({wrong}).") from None
         report = f"{asked.folder}/{prepare.REPORT}"
         if outcome.manifest is None:
             return _rejected(desk, outcome.sentence, report)
@@ -146,9 +149,8 @@ def _with_sources(
         sources, tokenizer = sets.sources(datasets, record.upload, now=desk.now), sets.tokenizer(datasets, record.upload)
         return done(sources, tokenizer)
     except sets.NotAllThere as missing:
-        waiting = desk.change(reason=str(missing))
-        look_at = desk.now + desk.loop.policy.look_every
-        return Outcome(record=waiting, what="waits", why=waiting.reason, look_at=look_at, quiet=waiting.reason == record.reason)
+        look_at, told = desk.now + desk.loop.policy.look_every, record.waits_for == str(missing)
+        return Outcome(record=record, what="waits", why=str(missing), look_at=look_at, quiet=told, waits_for=str(missing))
     except members.WrongSet as wrong:
         return _refused(desk, options, conversation.about_set(wrong.what, wrong.remedy))
     except prepare.BadTokenizer as wrong:

@@ -50,7 +50,14 @@ def tokenizer(datasets: Datasets, upload: Upload) -> prepare.Source | None:
     """Return the tokenizer file that lies beside the upload, pinned to the version that is there now; None without one."""
     folder = folder_of(upload.path)
     there = datasets.head(f"{folder}/{TOKENIZER_FILE}" if folder else TOKENIZER_FILE)
-    return prepare.Source(name=there.path, size=there.size, etag=there.etag, open=partial(datasets.open, there)) if there else None
+    return prepare.Source(name=there.path, size=there.size, etag=there.etag, open=partial(_beside, datasets, there)) if there else None
+
+
+def _beside(datasets: Datasets, there: Upload) -> Iterator[bytes]:
+    try:
+        yield from datasets.open(there)
+    except errors.UploadChanged:  # the upload itself is what it was
+        raise errors.TryLater(f"{there.path} was replaced or deleted while it was read.") from None
 
 
 def _read(datasets: Datasets, member: Upload) -> Iterator[bytes]:

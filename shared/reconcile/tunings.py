@@ -72,7 +72,7 @@ class TuningLife:
     def attempts_max(self, step: tuning.Step, policy: Policy) -> int | None:
         if isinstance(step, tuning.Finish | tuning.Cancel):
             return None
-        return policy.prepare_attempts_max if isinstance(step, tuning.Prepare) else policy.step_attempts_max
+        return policy.step_attempts_max
 
 
 def read(loop: Loop, key: Key, record_type: type[T]) -> T | None:

@@ -86,6 +86,7 @@ class Outcome(Generic[R]):
     ring: tuple[Key, ...] = ()
     look_at: datetime | None = None  # None: at once
     quiet: bool = False  # True: nothing for the history, and nobody is told
+    waits_for: str = ""  # a sentence, when it waits for somebody outside
 
 
 class Life(Protocol[R]):
@@ -264,7 +265,7 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
     """Write what a step came to with the next promise, then tell and ring; a crash in between is healed by the timer."""
     now = desk.now
     look_at = min(outcome.look_at or now, now + PROMISE_AHEAD_MAX)
-    record = msgspec.structs.replace(outcome.record, next_look_at=look_at, waits_for="")
+    record = msgspec.structs.replace(outcome.record, next_look_at=look_at, waits_for=outcome.waits_for[: records.REASON_LENGTH_MAX])
     if not outcome.quiet:
         record = records.noted(record, at=now, who=desk.who, what=outcome.what, why=outcome.why)
     desk.save(record)

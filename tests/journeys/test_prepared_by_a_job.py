@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared import prepare
+from shared import errors, prepare
 from shared.domain import names, service, tuning
 from shared.domain.record import Kind
 from tests.journeys import fakes
@@ -252,6 +252,89 @@ def test_a_result_that_is_not_what_the_job_wrote_is_never_published(story, monke
     assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
 
 
+def _of_manifest(change):
+    return lambda outcome: change(outcome["manifest"])
+
+
+LIES = {
+    "none": lambda outcome: outcome.clear(),
+    "other files": lambda outcome: outcome["read"][0].update(etag="0x99"),
+    "a path that leaves the folder": lambda outcome: outcome["files"].update({"../x": 3}),
+    "nothing was written": lambda outcome: outcome["files"].clear(),
+    "no samples": lambda outcome: outcome["files"].pop("samples.json"),
+    "no files": _of_manifest(lambda manifest: manifest.pop("files")),
+    "two files": _of_manifest(lambda manifest: manifest["files"].pop("test")),
+    "four files": _of_manifest(lambda manifest: manifest["files"].update(more=manifest["files"]["test"])),
+    "a file elsewhere": _of_manifest(lambda manifest: manifest["files"]["train"].update(name="../../train.jsonl")),
+    "one file as two": _of_manifest(lambda manifest: manifest["files"]["test"].update(name="train.jsonl")),
+    "another content": _of_manifest(lambda manifest: manifest.update(content_sha256="0" * 64)),
+    "an address that leaves the container": _of_manifest(lambda manifest: manifest.update(content_sha256="../../../ledger/")),
+    "no address": _of_manifest(lambda manifest: manifest.pop("content_sha256")),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_an_outcome_that_contradicts_itself_or_the_order_publishes_nothing(story, monkeypatch, lie):
+    written = fakes.World._prepared
+
+    def lied(world, name, job):
+        status = written(world, name, job)
+        outcome = json.loads(world.prepared[f"{job['out']}/outcome.json"])
+        lie(outcome)
+        world.prepared[f"{job['out']}/outcome.json"] = json.dumps(outcome).encode()
+        return status
+
+    monkeypatch.setattr(fakes.World, "_prepared", lied)
+    story.uploaded(PATH)
+    story.run(3 * HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage in {tuning.Stage.STOPPED, tuning.Stage.SUPERSEDED}
+    assert "unexpected" not in found.reason
+    assert not any(path.endswith("/manifest.json") for path in story.world.prepared)
+    assert story.world.effects == {"preparation": 1}
+
+
+def test_a_job_that_ends_just_before_it_is_cancelled_does_not_stop_what_was_superseded(story, monkeypatch):
+    def too_late(preparations, name):
+        preparations.world.jobs[name]["status"] = "Completed"
+        raise errors.Stop("The job has ended.", next_action="")
+
+    monkeypatch.setattr(fakes.FakePreparations, "cancel", too_late)
+    story.uploaded(PATH, fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(timedelta(minutes=3))
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    assert sorted(t.stage for t in fakes.all_of(story.world, Kind.TUNING)) == [tuning.Stage.OFFERED, tuning.Stage.SUPERSEDED]
+
+
+def test_a_job_that_never_ends_although_it_was_cancelled_ends_the_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(fakes.FakePreparations, "cancel", lambda preparations, name: None)
+    monkeypatch.setattr(fakes.World, "_prepared", lambda world, name, job: "Running")
+    story = story_of(tmp_path, prepare_deadline=timedelta(minutes=4))
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "is Running, 0:04:00 after it was canceled" in found.reason
+    assert [line.what for line in found.history].count("preparation_cancelled") == 1
+
+
+def test_a_job_that_never_shows_ends_the_wait(tmp_path):
+    story = story_of(tmp_path, prepare_deadline=timedelta(minutes=4))
+    story.world.looks_until_jobs_show = 1000
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.STOPPED
+    assert "never showed" in found.reason
+    assert found.next_action
+    assert story.world.effects == {"preparation": 1}
+
+
 def test_a_file_that_no_machine_may_read_costs_no_job(story):
     story.loop = replace(story.loop, options=prepare.Options(source_bytes_max=LIMIT))
     story.uploaded(PATH)
@@ -356,5 +439,64 @@ def test_a_tokenizer_that_is_none_rejects_the_upload_before_anything_is_paid(tmp
 
     found = only(story, Kind.TUNING)
     assert found.stage == tuning.Stage.REJECTED
-    assert found.reason.startswith("Support-bot/_tokenizer.json is no tokenizer that can be read")
+    assert found.reason.startswith("The file support-bot/_tokenizer.json is no tokenizer that can be read")
     assert story.world.effects == {}
+
+
+@pytest.mark.parametrize("how", ["replaced", "deleted", "laid beside it"])
+def test_a_tokenizer_that_changes_while_the_job_reads_supersedes_nothing(story, how):
+    path = "support-bot/_tokenizer.json"
+    if how != "laid beside it":
+        story.world.upload(path, TOKENIZER)
+    story.uploaded(PATH)
+    story.run(timedelta(minutes=3))
+    job = next(iter(story.world.jobs.values()))
+    story.world.now += timedelta(minutes=3)
+    story.world.advance_services()
+    assert job["status"] == "Completed"
+    if how == "deleted":
+        del story.world.blobs[path]
+    else:
+        story.world.upload(path, TOKENIZER + b" ")
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 1
+
+
+def test_a_tokenizer_that_is_replaced_at_the_moment_it_is_read_is_read_again_and_the_upload_goes_on(tmp_path, monkeypatch):
+    story = here_of(tmp_path)
+    path = "support-bot/_tokenizer.json"
+    story.world.upload(path, TOKENIZER)
+    look = fakes.FakeDatasets.head
+
+    def replaced_once(datasets, asked):
+        found = look(datasets, asked)
+        if asked == path and found.etag == "0x1":
+            datasets.world.upload(path, TOKENIZER)
+        return found
+
+    monkeypatch.setattr(fakes.FakeDatasets, "head", replaced_once)
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    found = only(story, Kind.TUNING)
+    assert found.stage == tuning.Stage.OFFERED
+    assert [line.what for line in found.history][:3] == ["opened", "step_failed", "prepared"]
+
+
+def test_storage_that_does_not_answer_for_some_minutes_ends_no_upload(tmp_path, monkeypatch):
+    story = here_of(tmp_path)
+    read = fakes.FakeDatasets.open
+
+    def out(datasets, upload):
+        if datasets.world.now < fakes.NOON + timedelta(minutes=5):
+            raise errors.TryLater("Reading the upload: the service could not be reached.")
+        return read(datasets, upload)
+
+    monkeypatch.setattr(fakes.FakeDatasets, "open", out)
+    story.uploaded(PATH)
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 0  # and no job is paid for a storage that is away

@@ -97,10 +97,29 @@ def test_a_file_that_comes_after_the_set_is_waited_for(story: Story) -> None:
     story.run(HOUR)
 
     assert waiting.stage == tuning.Stage.SEEN
-    assert waiting.reason == "Waits until 13:00 UTC: 'shop/_members/test.jsonl' is not there or empty."
+    assert waiting.waits_for == "Waits until 13:00 UTC: 'shop/_members/test.jsonl' is not there or empty."
     assert words(only(story))[:4] == ["opened", "waits", "prepared", "planned"]  # told once, however often it was looked at
     assert only(story).stage == tuning.Stage.OFFERED
     assert only(story).reason == ""
+
+
+def test_a_set_that_was_waited_for_and_then_kills_its_reader_goes_to_a_job(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = fakes.FakeDatasets.open
+
+    def dies(self: fakes.FakeDatasets, upload: Any) -> Any:
+        if upload.path.endswith(".jsonl"):
+            raise fakes.Killed
+        return plain(self, upload)
+
+    monkeypatch.setattr(fakes.FakeDatasets, "open", dies)
+    upload_set(story, members={"shop/_members/train.jsonl": fakes.ROWS})
+    story.run(timedelta(minutes=10))
+    story.uploaded("shop/_members/test.jsonl", HELD_OUT)
+    story.run(2 * HOUR)
+
+    assert story.killed == 2
+    assert only(story).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 1
 
 
 def test_a_file_that_never_comes_ends_the_set_with_a_sentence(story: Story) -> None:

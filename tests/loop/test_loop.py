@@ -93,7 +93,7 @@ def test_a_set_of_files_is_one_upload_whose_files_open_nothing(app):
     named = {"train": "_members/train.jsonl", "test": "_members/test.jsonl"}
     tuning = app.upload("several/_dataset.json", json.dumps(named).encode())
     app.until(tuning, "tuning", "seen")
-    waited(lambda: app.record(tuning, "tuning").reason.startswith("Waits until"), lambda: "the set does not wait for its file")
+    waited(lambda: app.record(tuning, "tuning").waits_for.startswith("Waits until"), lambda: "the set does not wait for its file")
     app.uploads.upload_blob("several/_members/train.jsonl", chats("plane", rows=33) + chats("ferry", rows=3))
     found = app.until(tuning, "tuning", "prepared", "planned", "training", "offered")
 
