@@ -82,7 +82,9 @@ class Settings(BaseModel):
     LINE_BYTES_MAX: int = Field(4 << 20, ge=1, le=64 << 20, description="bytes of one row; two of these are in memory at once")
     UPLOAD_BYTES_MAX: Size = Field(64 << 30, description="bytes of an upload, all files of a set together")
     UNPACKED_BYTES_MAX: Size = Field(20 << 30, description="bytes that one packed file or table may become")
-    UNPACK_MEMORY_BYTES_MAX: int = Field(1 << 30, ge=256 << 20, description="address space of the child process that reads a table")
+    UNPACK_MEMORY_BYTES_MAX: int = Field(
+        1 << 30, ge=256 << 20, le=1 << 40, description="address space of the child process that reads a table"
+    )
     QUARANTINE_BYTES_MAX: int = Field(64 << 20, ge=0, description="bytes of dropped rows that are kept for their owner; more are counted")
     REPORT_EXCERPTS: bool = Field(True, description="show the first characters of a faulty row in its report")
 
@@ -92,11 +94,14 @@ class Settings(BaseModel):
         description="larger uploads are prepared by an Azure ML job; formats that have to be unpacked from an eighth of it on",
     )
     PREPARE_COMPUTE: str = Field("", description="compute cluster of such a job; empty: serverless compute of PREPARE_INSTANCE_TYPE")
-    PREPARE_INSTANCE_TYPE: str = Field(
+    PREPARE_INSTANCE_TYPE: ResourceName = Field(
         "Standard_D12_v2", description="VM size of serverless preparation: no GPU, memory for the hashes, a disk of twice the upload"
     )
-    PREPARE_DEADLINE: PositiveDuration = Field(
-        timedelta(hours=6), description="a job that prepares is canceled when it is not done by then"
+    PREPARE_DEADLINE: timedelta = Field(
+        timedelta(hours=6),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=14),
+        description="a job that prepares is canceled when it is not done by then",
     )
 
     LOOK_EVERY: PositiveDuration = Field(timedelta(minutes=1), description="time between two looks at what Azure is busy with")

@@ -18,7 +18,7 @@ from azure.storage.blob import BlobProperties, ContainerClient, ContentSettings
 from shared.cloud import prefetch
 from shared.cloud.answers import translated
 from shared.cloud.publishing import BlobPlace
-from shared.domain.upload import Upload, bare_etag
+from shared.domain.upload import PATH_LENGTH_MAX, Upload, bare_etag
 from shared.errors import Rejected
 
 WISHES_FILE = "_recipe.json"
@@ -49,6 +49,8 @@ class BlobDatasets:
         self.container = uploads.container_name
 
     def head(self, path: str) -> Upload | None:
+        if len(path) > PATH_LENGTH_MAX:  # beside an upload or in a set: storage would call the request a bad one
+            return None
         with translated(f"Looking at {self.container}"):
             try:
                 return self._upload(self._uploads.get_blob_client(path).get_blob_properties())
@@ -71,6 +73,8 @@ class BlobDatasets:
 
     def wishes(self, folder: str) -> dict[str, object]:
         path = f"{folder}/{WISHES_FILE}" if folder else WISHES_FILE
+        if len(path) > PATH_LENGTH_MAX:
+            return {}
         with translated(f"Reading {WISHES_FILE}"):
             try:
                 raw = self._uploads.download_blob(path, length=WISHES_BYTES_MAX, offset=0).readall()

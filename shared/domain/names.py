@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SLUG_LENGTH_MAX = 20  # characters: 20 + '-' + 8 hex = 29 of the 32 that an endpoint name may have
 ENDPOINT_HASH_LENGTH = 8  # hex digits
 DEPLOYMENT_HASH_LENGTH = 8  # hex digits; 'd' + 9 digits + '-' + 8 = 19 of 32 characters
-OPTIONS_HASH_LENGTH = 8  # hex digits; of options, rules and members
+OPTIONS_HASH_LENGTH = 8  # hex digits; of options, rules, tool and files
 JOB_NAME = re.compile(r"ft-(?P<training>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
 PREPARATION_NAME = re.compile(r"prep-(?P<tuning>[0-9a-f]{12})-a(?P<number>[1-9][0-9]{0,5})")
 
@@ -85,7 +85,7 @@ def model(base_model: str, service: str) -> str:
 def prepared_folder(owner: str, service: str, tuning: str, *follows_from: str) -> str:
     """
     Return where the files and the report of an upload lie. `follows_from`: what they follow from besides the upload itself, that is the
-    hash of the options, the version of the rules, and the ETags of a set's files in their order.
+    hash of the options, the versions of rules and tool, and the ETags of everything that is read.
     """
     return f"{endpoint(owner, service)}/uploads/{tuning}-{short_hash(*follows_from)[:OPTIONS_HASH_LENGTH]}"
 

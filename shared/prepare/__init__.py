@@ -10,7 +10,7 @@ from shared.domain.conversation import RULES_VERSION
 from shared.prepare.formats import UnpackLimits
 from shared.prepare.options import Options, Repairs, RowsMin, options_of
 from shared.prepare.preparation import REPORT, SAMPLES, prepare, refused
-from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
+from shared.prepare.result import TOOL_VERSION, Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import SET_FILE, SIDES, Side, Source, StreamEndedEarly, source_of_file, sources_of_set
 from shared.prepare.tokenizer import BadTokenizer, Tokenizer, read_tokenizer
 
@@ -39,4 +39,5 @@ __all__ = [
     "REPORT",
     "SAMPLES",
     "RULES_VERSION",
+    "TOOL_VERSION",
 ]

@@ -175,8 +175,11 @@ def _options_of_a_job(desk: TuningDesk) -> prepare.Options:
 
 def _place(desk: TuningDesk, options: prepare.Options, *versions: str) -> tuple[str, Place]:
     """Return where the outputs go. `versions`: ETags of what is read, as a set may name files without one."""
+    from shared import prepare
+
     record = desk.record
-    folder = names.prepared_folder(record.owner, record.service, record.id, options.sha256, str(RULES_VERSION), *versions)
+    made_by = (str(RULES_VERSION), prepare.TOOL_VERSION)
+    folder = names.prepared_folder(record.owner, record.service, record.id, options.sha256, *made_by, *versions)
     return folder, desk.loop.ports.datasets.place(folder, names.manifests(record.owner, record.service))
 
 

@@ -21,6 +21,7 @@ from shared.domain.upload import checked_path
 from shared.errors import Rejected, UploadChanged
 from shared.ports import Datasets
 from shared.reconcile import sets
+from tests.contract.wire import ByWire, Wire
 from tests.journeys import fakes
 
 PATH = "support-bot/2026-11 ä.jsonl"
@@ -298,6 +299,17 @@ def test_a_strange_but_safe_name_survives_the_way_to_storage_and_back(blobs: Blo
 
 
 # ------------------------------------------------------------------------------------------------------- jobs' files
+
+
+def test_a_name_that_storage_does_not_take_is_not_asked_for(new_container: Callable[[str], ContainerClient], by_wire: ByWire) -> None:
+    """What lies beside an upload has a name that may be longer than the upload's own."""
+    wire = Wire()
+    datasets = BlobDatasets(by_wire(new_container("datasets"), wire), new_container("prepared"), datastore="tuneloop_prepared")
+    folder = "x" * 1020
+
+    assert datasets.head(f"{folder}/_tokenizer.json") is None
+    assert datasets.wishes(folder) == {}
+    assert wire.requests == 0
 
 
 def test_the_files_of_one_folder_are_seen_with_their_sizes_and_the_small_ones_with_their_hash(datasets: Datasets) -> None:

@@ -134,6 +134,10 @@ def test_some_waits_may_be_nothing_but_none_is_negative(name: str) -> None:
         ({"LINE_BYTES_MAX": "1000000000"}, "LINE_BYTES_MAX"),
         ({"UPLOAD_BYTES_MAX": "64 GiB"}, "UPLOAD_BYTES_MAX"),
         ({"REPAIR_NUL": "maybe"}, "REPAIR_NUL"),
+        ({"PREPARE_DEADLINE": "00:00:00.5"}, "PREPARE_DEADLINE"),
+        ({"PREPARE_DEADLINE": "999999999 days"}, "PREPARE_DEADLINE"),
+        ({"PREPARE_INSTANCE_TYPE": " "}, "PREPARE_INSTANCE_TYPE"),
+        ({"UNPACK_MEMORY_BYTES_MAX": "9223372036854775808"}, "UNPACK_MEMORY_BYTES_MAX"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
