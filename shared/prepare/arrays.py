@@ -19,6 +19,7 @@ from shared.prepare.lines import without_byte_order_mark
 BLANKS: Final = b" \t\r\n"
 BACKSLASH: Final = ord("\\")
 NOTHING: Final = b","  # stands for an item of nothing, as in [1,,2]: it is no JSON, so the reader names its number
+BLANKS_HELD_BYTES_MAX: Final = 1 << 16  # behind what may be the end of an item; more of them are passed on
 GAP_REMEMBERED_BYTES: Final = 32  # what stands between two texts, such as `: ` or `},{`: almost all are among a few
 GAPS_REMEMBERED_MAX: Final = 1_024
 
@@ -46,13 +47,15 @@ class _Array:
         self._item = 1
         self._item_line = 1  # where the item begins
         self._item_is_blank = True
+        self._held = b""  # blanks at the end of the last chunk: part of the item if it goes on, so that it is the same in any chunks
         self._gaps: dict[bytes, tuple[int, int]] = {}
 
     def lines(self, chunk: bytes) -> bytes:
         start = 0 if self._has_begun else self._begin(chunk)
         lines = []
         for cut in self._cuts(chunk, start):
-            lines.append(self._part(chunk[start:cut]).rstrip(BLANKS))
+            lines.append((self._held + self._part(chunk[start:cut])).rstrip(BLANKS))
+            self._held = b""
             if self._ended_by_brace:
                 raise self._broken("a } stands there that nothing opens")
             if not self._item_is_blank:
@@ -65,7 +68,7 @@ class _Array:
         if self._has_begun and not self._depth:
             self._refuse_more(chunk[start:])
         elif self._has_begun:
-            lines.append(self._part(chunk[start:]))
+            lines.append(self._without_last_blanks(self._held + self._part(chunk[start:])))
         return b"".join(lines)
 
     def end(self) -> None:
@@ -98,6 +101,14 @@ class _Array:
             part = rest
         self._line += part.count(b"\n")
         return part.replace(b"\n", b"\t")
+
+    def _without_last_blanks(self, part: bytes) -> bytes:
+        """They are held until it is known what stands behind them."""
+        passed = part.rstrip(BLANKS)
+        self._held = part[len(passed) :]
+        if len(self._held) > BLANKS_HELD_BYTES_MAX:
+            passed, self._held = part, b""
+        return passed
 
     def _refuse_more(self, rest: bytes) -> None:
         if rest.strip(BLANKS):

@@ -213,6 +213,15 @@ def items(content: bytes, step: int = 7) -> list[bytes]:
     return b"".join(arrays.lines_of_items(Upload(content, step).chunks())).split(b"\n")[:-1]
 
 
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 1_000])
+def test_blanks_behind_an_item_do_not_depend_on_the_chunks(step: int) -> None:
+    """A pipe cuts anywhere, and what is quarantined has to be the same each time."""
+    array = b'[ {"a" \t: 1 }\r\n ,\n"x  y \\n" \t ]\n'
+    chunks = [array[at : at + step] for at in range(0, len(array), step)]
+
+    assert b"".join(arrays.lines_of_items(chunks)) == b'{"a" \t: 1 }\n"x  y \\n"\n'
+
+
 def test_a_fault_inside_an_item_stays_for_the_reader_of_lines() -> None:
     """A line feed in a text, bytes that are no UTF-8, keys that stand twice, an item of nothing: the numbers stay right."""
     assert items(b'[{"a":1,"a":2},\n"b\nc",\xff,,{"a" 1},]') == [b'{"a":1,"a":2}', b'"b\tc"', b"\xff", b",", b'{"a" 1}', b","]
