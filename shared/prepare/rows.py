@@ -72,7 +72,7 @@ class Reader:
         self._repairs = repairs
         self._taking_turns: set[tuple[str, ...]] = set()  # seen, and right
         self._encode_into = msgspec.json.Encoder().encode_into
-        self._style: Style | None = None  # of the last line, where it is not the shortest form
+        self._style: Style | None = None  # of the lines that are not in the shortest form
         self._styles_sought = 0
 
     def read(self, line: bytes) -> Row | Code:
@@ -146,14 +146,14 @@ class Reader:
             known += _PROMPT_ID_BYTES + length
         if len(line) - known < _SECOND_KEY_BYTES:  # `written` is the shortest way to write what was read: no room for a second key
             return True
-        if self._style:
-            if self._style.explains(line, roles, written, lengths):
-                return True
-            self._style = None
+        if self._style and self._style.explains(line, roles, written, lengths):
+            return True
         if self._styles_sought < STYLES_SOUGHT_MAX:
             self._styles_sought += 1
-            self._style = styles.found(line, roles, written, lengths)
-        return self._style is not None or has_no_other_text(line, row, written)
+            if other := styles.found(line, roles, written, lengths):
+                self._style = other
+                return True
+        return has_no_other_text(line, row, written)
 
     # --------------------------------------------------------------------------------------------------- the strict reader
 

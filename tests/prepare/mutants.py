@@ -105,7 +105,7 @@ def deepest(text: str) -> int:
             end = at + 1
             while end < len(text) and text[end] != '"':
                 end += 2 if text[end] == "\\" else 1
-            at = end if end < len(text) else at  # a text without an end is not a text
+            at = end  # a text without an end goes on to the end of the line
         elif letter in "[{":
             open_brackets.append(0)
         elif letter in "]}" and open_brackets:
