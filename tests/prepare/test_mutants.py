@@ -67,7 +67,7 @@ def test_the_search_finds_a_reader_that_refuses_what_is_right() -> None:
 
 @pytest.mark.parametrize(
     ("line", "level"),
-    [("1", 0), ("[]", 1), ('{"a":[[],[[]]]}', 4), ('["[[[[", "\\"[["]', 1), ("[[[[", 0), ("[[]", 1), ("[]][[]]", 2), ('"[[]]', 2)],
+    [("1", 0), ("[]", 1), ('{"a":[[],[[]]]}', 4), ('["[[[[", "\\"[["]', 1), ("[[[[", 0), ("[[]", 1), ("[]][[]]", 2), ('"[[]]', 0)],
 )
 def test_the_reference_counts_brackets_that_are_closed_again(line: str, level: int) -> None:
     assert mutants.deepest(line) == level
