@@ -32,7 +32,8 @@ ENDED = frozenset({Stage.GOOD, Stage.STOPPED})
 
 # Azure ML's words are an open list (azure-ai-ml 1.35, _run_history_constants): any other word means "still at work".
 JOB_COMPLETED = "completed"
-JOB_ENDED_BADLY = frozenset({"failed", "canceled", "notresponding"})
+JOB_CANCELED = "canceled"
+JOB_ENDED_BADLY = frozenset({"failed", JOB_CANCELED, "notresponding"})
 
 
 class Training(Header, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@ A tuning is one upload on its way to its service: prepare, freeze the recipe, jo
 
 `decide` reads top to bottom as that life. It never learns which event woke it. A tuning spends nothing itself but for the job
 that prepares an upload which is too large for a function: that job's number is raised in the ledger before it is asked for, its
-name follows from it, and a number is raised again only after the last job was seen Failed or Canceled. The other paid thing is
+name follows from it, and a number is raised again only after the last job was seen Failed. The other paid thing is
 its training, which it shares with every tuning of the same bytes and recipe.
 """
 
@@ -19,7 +19,7 @@ from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
-from shared.domain.training import JOB_COMPLETED, JOB_ENDED_BADLY, Training
+from shared.domain.training import JOB_CANCELED, JOB_COMPLETED, JOB_ENDED_BADLY, Training
 from shared.domain.training import Stage as TrainingStage
 from shared.domain.upload import Upload, service_of
 
@@ -104,6 +104,11 @@ class PreparationJob(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended_badly(self) -> bool:
         return self.status.lower() in JOB_ENDED_BADLY
+
+    @property
+    def was_canceled(self) -> bool:
+        """By us, or by a person who will not want to pay for another."""
+        return self.status.lower() == JOB_CANCELED
 
     @property
     def completed(self) -> bool:
@@ -224,7 +229,7 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
     if job.completed:
         return Collect(job=job.name)
     if job.ended_badly:
-        if asked.number < policy.prepare_attempts_max and not is_late:
+        if asked.number < policy.prepare_attempts_max and not is_late and not job.was_canceled:
             return RaiseNumber()
         return Finish(
             stage=Stage.STOPPED,

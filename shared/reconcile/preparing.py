@@ -58,7 +58,7 @@ def prepared_here(desk: TuningDesk) -> TuningOutcome:
 
 def number_raised(desk: TuningDesk) -> TuningOutcome:
     options, record = _options_of_a_job(desk), desk.record
-    if record.upload.size > options.source_bytes_max:
+    if record.upload.size > options.source_bytes_max and not is_set(record.upload.path):
         return prepared_here(desk)  # which rejects it and reads nothing
     number = record.preparation.number + 1 if record.preparation else 1
     folder = names.prepared_by_a_job(_place(desk, options)[0], number)

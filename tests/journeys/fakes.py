@@ -128,6 +128,8 @@ class World:
         end = self.preparation_ends.pop(0) if len(self.preparation_ends) > 1 else self.preparation_ends[0]
         if end != "Completed":
             return end
+        if not all(path in self.blobs for path in job["files"]):
+            return "Failed"
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / "in" / str(number) / Path(path).name for number, path in enumerate(job["files"])]
             for path, name_there in zip(paths, job["files"], strict=True):

@@ -309,6 +309,30 @@ def test_a_job_that_ends_just_before_it_is_cancelled_does_not_stop_what_was_supe
     assert sorted(t.stage for t in fakes.all_of(story.world, Kind.TUNING)) == [tuning.Stage.OFFERED, tuning.Stage.SUPERSEDED]
 
 
+def test_a_job_that_a_person_cancels_is_not_asked_for_again(story):
+    story.uploaded(PATH)
+    story.run(timedelta(minutes=3))
+    (job,) = story.world.jobs.values()
+    job["status"] = "Canceled"
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.STOPPED
+    assert "ended Canceled" in only(story, Kind.TUNING).reason
+    assert story.world.effects == {"preparation": 1}
+
+
+def test_a_job_whose_tokenizer_is_gone_before_it_began_is_asked_for_again_without_it(story):
+    story.world.upload("support-bot/_tokenizer.json", TOKENIZER)
+    story.uploaded(PATH)
+    story.run(timedelta(minutes=3))
+    del story.world.blobs["support-bot/_tokenizer.json"]
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 2
+    assert story.world.preparations_alive_max == 1
+
+
 def test_a_job_that_never_ends_although_it_was_cancelled_ends_the_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.FakePreparations, "cancel", lambda preparations, name: None)
     monkeypatch.setattr(fakes.World, "_prepared", lambda world, name, job: "Running")

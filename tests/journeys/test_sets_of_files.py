@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from shared import prepare
 from shared.domain import tuning
 from shared.domain.record import Kind
 from tests import places
@@ -120,6 +123,16 @@ def test_a_set_that_was_waited_for_and_then_kills_its_reader_goes_to_a_job(story
     assert story.killed == 2
     assert only(story).stage == tuning.Stage.OFFERED
     assert story.world.effects["preparation"] == 1
+
+
+def test_a_set_whose_files_are_smaller_than_what_names_them_comes_to_an_end_under_any_limits(story: Story) -> None:
+    small = msgspec.structs.replace(story.loop.policy, prepare_here_bytes_max=1)
+    story.loop = replace(story.loop, policy=small, options=prepare.Options(source_bytes_max=40))
+    upload_set(story, members=dict.fromkeys(MEMBERS, b"{}\n"))
+    story.run(HOUR)
+
+    assert only(story).stage == tuning.Stage.REJECTED
+    assert story.world.effects == {"preparation": 1}
 
 
 def test_a_file_that_never_comes_ends_the_set_with_a_sentence(story: Story) -> None:
