@@ -185,7 +185,7 @@ class Sides:
             self._let_in(side_of)
             self._counted_off = True
             return None
-        if self._counted_off or (len(self.keys) > split.ROWS_COUNTED_OFF_MAX and split.enough(self.counts, self._options, self._given)):
+        if self._counted_off or split.fixed_cut_will_do(self.keys, self.counts, self._options, self._given):
             return None
         side_of = split.sides(self.keys, self._options, self._given)
         if side_of is None:

@@ -92,7 +92,7 @@ class Split(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
         Literal["fixed_cut", "counted_off", "given"],
         _is(
             "`fixed_cut`: a hash of the prompt decides each row; `counted_off`: the rows with the smallest hashes are held out, because "
-            "there are few; `given`: the owner split the set"
+            "there are few, or few prompts that begin most of them; `given`: the owner split the set"
         ),
     ]
     validation_share: Annotated[float, _share("wished for validation; unused when the split is given")]

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -127,6 +128,27 @@ def test_no_prompt_stands_on_two_sides(tmp_path: Path, groups: list[int], salt: 
         train, validation, test = prompts(tmp_path).values()
         assert len(train | validation | test) == len(train) + len(validation) + len(test)
         assert [file.rows >= least for file, least in zip(outcome.files.values(), (10, 1, 1), strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize(("rows", "ruled", "held_out"), [(20, 9, 2), (100, 60, 10), (1_500, 1_400, 1), (2_000, 1_200, 40)])
+def test_a_prompt_that_begins_most_rows_trains_whatever_its_hash(tmp_path: Path, rows: int, ruled: int, held_out: int) -> None:
+    """In one of ten salts its hash would be held out, and little would be left to train on."""
+    content = b"".join(line("the same" if number < ruled else f"question {number}", str(number)) for number in range(rows))
+    for salt in range(12):
+        make_preparing(tmp_path)(content, salt=str(salt))
+        counts = {side: len(found) for side, found in written(tmp_path).items()}
+
+        assert counts["train"] >= max(ruled, 0.7 * rows)
+        assert min(counts["test"], counts["validation"]) >= held_out
+
+
+def test_a_prompt_rules_whatever_stands_between_its_rows(tmp_path: Path) -> None:
+    lines = [line("the same", str(number)) for number in range(700)] + [line(f"question {number}") for number in range(1_300)]
+    random.Random(3).shuffle(lines)
+    for salt in range(12):
+        make_preparing(tmp_path)(b"".join(lines), salt=str(salt))
+
+        assert len(written(tmp_path)["train"]) > 1_700
 
 
 def test_too_few_rows_and_too_few_prompts_are_told_apart(prepared: Callable[..., Any]) -> None:
