@@ -17,6 +17,7 @@ from shared.prepare.source import Source
 from shared.prepare.tokens import MESSAGE_TOKENS
 
 FILE_BYTES_MAX: Final = 64 << 20  # the largest that models of this kind have is 20 MB
+ANY_TEXT: Final = "Ünï, 你好 \U0001f600 <|x|>\n\t 0"  # a vocabulary without a word for what it does not know fails at it
 SAMPLE_ROWS: Final = 200  # total within 0.4 % (data of ultrachat's shape, measured)
 SAMPLE_ROW_BYTES_MAX: Final = 64 << 10
 
@@ -46,6 +47,9 @@ def tokenizer_of(file: bytes, name: str) -> Tokenizer:
 
     try:
         read = Reader.from_str(file.decode())
+        read.no_truncation()  # a file may carry both from the training of its model: then a long text would count as a short one
+        read.no_padding()
+        read.encode(ANY_TEXT, add_special_tokens=False)
     except Exception as error:  # noqa: BLE001  # the library raises bare Exception
         raise BadTokenizer(f"the file {name} is no tokenizer that can be read ({type(error).__name__})") from None
     return Tokenizer(hashlib.sha256(file).hexdigest(), read.encode)
