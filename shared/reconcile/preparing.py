@@ -68,7 +68,10 @@ def number_raised(desk: TuningDesk) -> TuningOutcome:
 
 
 def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
-    """Write the order where the job will read it, then ask for the job."""
+    """
+    Write the order where the job will read it, then ask for the job. The order of a number is written once: a job that was accepted and
+    does not show yet may have read it.
+    """
     from shared import prepare
     from shared.prepare import ordered
 
@@ -77,10 +80,15 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
 
     def done(sources: Sequence[prepare.Source], tokenizer: prepare.Source | None) -> TuningOutcome:
         datasets = loop.ports.datasets
-        if tokenizer:
-            prepare.read_tokenizer(tokenizer)  # before the job is paid for
-        order = ordered.order(sources, options, tokenizer)
-        datasets.write(f"{asked.folder}/{ordered.ORDER}", msgspec.to_builtins(order))
+        order, path = ordered.order(sources, options, tokenizer), f"{asked.folder}/{ordered.ORDER}"
+        if written := datasets.read(path):
+            if ordered.read_order(written).files != order.files:
+                raise errors.UploadChanged("The files were replaced after the job was asked for.")
+            order = ordered.read_order(written)
+        else:
+            if tokenizer:
+                prepare.read_tokenizer(tokenizer)  # before the job is paid for
+            datasets.write(path, msgspec.to_builtins(order))
         loop.ports.preparations.submit(
             job,
             files=[datasets.upload_uri(file.name) for file in order.read],

@@ -333,6 +333,18 @@ def test_a_job_whose_tokenizer_is_gone_before_it_began_is_asked_for_again_withou
     assert story.world.preparations_alive_max == 1
 
 
+def test_a_job_that_shows_late_is_told_nothing_new_about_what_lies_beside_the_upload(story):
+    story.world.looks_until_jobs_show = 2
+    story.uploaded(PATH)
+    story.run(timedelta(minutes=1))
+    story.world.upload("support-bot/_tokenizer.json", TOKENIZER)
+    story.run(HOUR)
+
+    assert [line.what for line in only(story, Kind.TUNING).history].count("preparation_submitted") > 1
+    assert only(story, Kind.TUNING).stage == tuning.Stage.OFFERED
+    assert story.world.effects["preparation"] == 1
+
+
 def test_a_job_that_never_ends_although_it_was_cancelled_ends_the_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.FakePreparations, "cancel", lambda preparations, name: None)
     monkeypatch.setattr(fakes.World, "_prepared", lambda world, name, job: "Running")
