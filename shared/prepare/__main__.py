@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import sys
 import tempfile
@@ -33,6 +34,7 @@ ACCEPTED: Final = 0
 FAILED: Final = 1
 WRONG_CALL: Final = 2
 REJECTED: Final = 3
+INTERRUPTED: Final = 130  # of a shell: 128 and the number of the signal
 RESULTS: Final = (*(f"{side}.jsonl" for side in prepare.SIDES), QUARANTINE, prepare.REPORT, PAGE, prepare.SAMPLES, MANIFEST)
 PROGRESS_EVERY_S: Final = 0.1
 BAR_WIDTH: Final = 30
@@ -115,10 +117,23 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
         for name in (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES):
             (out / name).unlink(missing_ok=True)  # of an earlier preparation
     seconds = time.monotonic() - started
+    if not _said(json.dumps(_facts(outcome, seconds)) + "\n" if as_json else _summary(outcome, out, seconds)):
+        return FAILED
+    return ACCEPTED if isinstance(outcome, prepare.Prepared) else REJECTED
+
+
+def _said(text: str) -> bool:
+    """Write to the standard output; False if it takes no more, which a pipe does whose reader has gone."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
-    sys.stdout.write(json.dumps(_facts(outcome, seconds)) + "\n" if as_json else _summary(outcome, out, seconds))
-    return ACCEPTED if isinstance(outcome, prepare.Prepared) else REJECTED
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as failed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end, and complain
+        sys.stderr.write(f"{failed}\n")
+        return False
+    return True
 
 
 def _sources(files: Sequence[Path]) -> list[prepare.Source]:
@@ -140,8 +155,7 @@ def _carry_out(parser: argparse.ArgumentParser, order: Path, files: Sequence[Pat
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")
         return FAILED
-    sys.stdout.write(json.dumps(_facts(outcome, time.monotonic() - started)) + "\n")
-    return ACCEPTED
+    return ACCEPTED if _said(json.dumps(_facts(outcome, time.monotonic() - started)) + "\n") else FAILED
 
 
 def _facts(outcome: prepare.Prepared | prepare.Refused, seconds: float) -> dict[str, Any]:
@@ -221,4 +235,7 @@ def _hide(_progress: prepare.Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -450,6 +450,15 @@ def test_an_out_that_is_no_folder_is_a_wrong_call(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"mine"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+def test_an_output_that_takes_nothing_is_a_failure_with_a_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        arguments = [sys.executable, "-m", "shared.prepare", str(ROOT / "examples" / "support-bot.jsonl"), "--out", str(tmp_path), "--json"]
+        done = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stderr) == (1, "[Errno 28] No space left on device\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there does a process inherit a maximum")
 def test_the_peak_is_that_of_the_command_and_not_of_who_started_it(tmp_path: Path) -> None:
     start = """
