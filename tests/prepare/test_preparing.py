@@ -507,6 +507,20 @@ def test_nothing_heavy_loads_for_json_lines() -> None:
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no pseudo-terminal here")
+def test_a_person_at_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    arguments = [sys.executable, "-m", "shared.prepare", str(ROOT / "examples" / "support-bot.jsonl"), "--out", str(tmp_path), "--json"]
+    done = subprocess.run(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+
+    assert "100%" in shown
+    assert "289 rows" in shown
+    assert json.loads(done.stdout)["verdict"] == "accepted"
+
+
 def test_a_command_that_is_killed_at_any_moment_leaves_nothing_that_looks_published(tmp_path: Path) -> None:
     """Killed ever later, until it ends by itself: a manifest that is there is of whole files, and the next run makes the same ones."""
     file, out = tmp_path / "chats.jsonl", tmp_path / "out"
