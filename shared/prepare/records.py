@@ -123,7 +123,7 @@ def _line(cells: list[str], width: int, columns: list[tuple[int, str, bool]]) ->
         raw = cells[at].encode("latin-1")
         if name in JSON_COLUMNS:
             raw = raw.replace(b"\n", b"\t")  # both are blank between tokens, and both are refused inside a text
-            if not _is_one_value(raw):
+            if not is_one_value(raw):
                 return b'{"%s":%b' % (name.encode(), raw.rstrip(b"} \t\r"))  # what does not end in } is no JSON object
             members.append(b'"%s":%b' % (name.encode(), raw))
             continue
@@ -134,7 +134,8 @@ def _line(cells: list[str], width: int, columns: list[tuple[int, str, bool]]) ->
     return b"{%b}" % b",".join(members)
 
 
-def _is_one_value(raw: bytes) -> bool:
+def is_one_value(raw: bytes) -> bool:
+    """Whether it is one JSON value and nothing behind it. Its texts are not looked at, which whoever reads the line will do."""
     try:
         _is_json(raw)
     except (msgspec.MsgspecError, RecursionError):

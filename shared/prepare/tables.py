@@ -18,14 +18,17 @@ import msgspec
 from shared.domain import formats as faults
 from shared.domain.conversation import Complaint
 from shared.prepare.formats import Budget, UnpackLimits, Unreadable
+from shared.prepare.records import is_one_value
 
 BATCH_ROWS_MAX: Final = 32  # decoded at once, as fast as 500 would be
 BATCH_BYTES: Final = 8 << 20  # of rows as long as they are on average; in memory they stand three times: table, objects, lines
 BUFFER_BYTES: Final = 1 << 20  # of a column that is read piece by piece; without it the column of a whole row group is read at once
 ARROW_FILE_MAGIC: Final = b"ARROW1"  # the format with an index, of pyarrow and polars; what datasets saves is a stream
 BAD_UTF8_LINE: Final = b'"\xff"\n'  # the reader names its number and says what is wrong with it
+NO_VALUE: Final = b"!"  # before a text: a line with it is no JSON, and still shows the text
 KEPT_NULLS: Final = {"messages": frozenset({"role", "content"}), "conversations": frozenset({"from", "value"})}
 
+_encoded: Final = msgspec.json.Encoder().encode
 _encoded_lines: Final = msgspec.json.Encoder().encode_lines
 
 
@@ -189,6 +192,7 @@ def _lines(batch: Any, columns: faults.Columns) -> bytes:
             if row[name] is None:
                 del row[name]
     _drop_nulls(rows, columns.needed[0])
+    _unfold_texts(rows, columns.needed[0])
     lines: bytes = _encoded_lines(rows)
     return lines
 
@@ -202,6 +206,16 @@ def _drop_nulls(rows: list[dict[str, Any]], name: str) -> None:
         turns = row[name]
         if isinstance(turns, list) and turns and isinstance(turns[0], dict) and turns[0].keys() != kept:
             row[name] = [_without_nulls(turn, kept) if isinstance(turn, dict) else turn for turn in turns]
+
+
+def _unfold_texts(rows: list[dict[str, Any]], name: str) -> None:
+    """Turns that stand as JSON in a text, as in a CSV, are passed on as they stand; what is no JSON there is none in the line either."""
+    if name not in KEPT_NULLS:
+        return
+    for row in rows:
+        if isinstance(text := row[name], str):
+            raw = text.encode().replace(b"\n", b"\t")  # both are blank between tokens, and both are refused inside a text
+            row[name] = msgspec.Raw(raw if is_one_value(raw) else NO_VALUE + _encoded(text))
 
 
 def _without_nulls(turn: dict[str, Any], kept: frozenset[str]) -> dict[str, Any]:

@@ -85,6 +85,19 @@ def test_other_shapes_keep_their_columns(row: dict[str, Any], read: dict[str, An
     assert json.loads(lines("a.parquet", as_parquet([row]), tmp_path)[1]) == read
 
 
+def test_turns_that_stand_as_json_in_a_text_are_the_same_turns(tmp_path: Path) -> None:
+    """As in a table that was a CSV before."""
+    texts = [json.dumps(row["messages"], indent=1) for row in ROWS] + ['[{"role": "user"', '1, "messages": []', "text \n", "[]\n"]
+    for kind in (pyarrow.string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.large_string())):
+        found = lines("a.parquet", as_parquet(pyarrow.table({"messages": pyarrow.array(texts).cast(kind)})), tmp_path)
+
+        assert [json.loads(found[at])["messages"] for at in range(1, len(ROWS) + 1)] == [row["messages"] for row in ROWS]
+        assert json.loads(found[len(ROWS) + 4]) == {"messages": []}
+        for at in (1, 2, 3):
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(found[len(ROWS) + at])
+
+
 def test_texts_of_a_dictionary_count_once_and_not_again_with_every_batch(tmp_path: Path) -> None:
     """A categorical column of pandas or polars: 2,000 texts of 1 kB are 2 MB, and 60 times that in 60 batches."""
     answers = [f"{number} {number * 7919 % 1_000_003} " * 60 for number in range(2_000)]
