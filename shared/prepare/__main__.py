@@ -97,8 +97,10 @@ def _would_be_lost(file: Path, out: Path) -> bool:
 def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: prepare.Tokenizer | None, *, as_json: bool) -> int:
     started = time.monotonic()
     show = _bar(started) if sys.stderr.isatty() else _hide
+    # A manifest tells that such files are of an earlier preparation; any others are not ours to remove.
+    earlier = (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES) if (out / MANIFEST).exists() else ()
     try:
-        (out / MANIFEST).unlink(missing_ok=True)  # of an earlier preparation: until the end, nothing here is published
+        (out / MANIFEST).unlink(missing_ok=True)  # until the end, nothing here is published
         with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
             outcome: prepare.Prepared | prepare.Refused = prepare.prepare(
                 _sources(files),
@@ -114,8 +116,8 @@ def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: 
         sys.stderr.write(f"{failed}\n")
         return FAILED
     if isinstance(outcome, prepare.Refused):
-        for name in (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES):
-            (out / name).unlink(missing_ok=True)  # of an earlier preparation
+        for name in earlier:
+            (out / name).unlink(missing_ok=True)
     seconds = time.monotonic() - started
     if not _said(json.dumps(_facts(outcome, seconds)) + "\n" if as_json else _summary(outcome, out, seconds)):
         return FAILED

@@ -417,6 +417,14 @@ def test_the_command_rejects_the_broken_example_and_takes_an_earlier_result_away
     assert names(tmp_path) == OUTPUTS
 
 
+def test_a_rejection_removes_nothing_that_is_not_of_an_earlier_preparation(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(b"somebody's own")
+    done = command(ROOT / "examples" / "broken.jsonl", "--out", tmp_path)
+
+    assert done.returncode == 3
+    assert (tmp_path / "train.jsonl").read_bytes() == b"somebody's own"
+
+
 def test_the_command_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert command(tmp_path / "nothing.jsonl", "--out", tmp_path).returncode == 2
 
