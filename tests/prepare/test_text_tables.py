@@ -53,8 +53,8 @@ def test_each_record_stands_on_the_line_on_which_it_begins(
 ) -> None:
     sink = io.StringIO(newline="")
     # Before Python 3.13 a writer leaves a lone carriage return bare, which ends a record for every reader.
-    quoting = csv.QUOTE_ALL if any("\r" in cell for row in rows for cell in row) else csv.QUOTE_MINIMAL
-    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    bare = any("\r" in cell for row in rows for cell in row)
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL if bare else csv.QUOTE_MINIMAL)
     writer.writerow(["prompt", "completion"])
     wanted = {}
     for prompt, completion in rows:
