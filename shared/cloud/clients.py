@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core import PipelineClient
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, HeadersPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 
 from shared.cloud.addresses import checked
@@ -26,6 +27,7 @@ CONNECT_SECONDS = 10
 READ_SECONDS = 60
 RETRIES = 2
 RETRY_SECONDS_MAX = 10.0  # of one sleep; longer waits belong in the record, not in a handler
+CALL_SECONDS_MAX = 120.0  # after so long nothing is sent again, so that no call of ours outlives the function that made it
 ARM_SCOPE = "https://management.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
 BOUNDS: dict[str, Any] = {
@@ -37,18 +39,35 @@ BOUNDS: dict[str, Any] = {
 
 
 class CappedRetry(RetryPolicy[Any, Any]):
-    """azure-core's retries with a bound on what Retry-After may ask for."""
+    """azure-core's retries with a bound on what Retry-After may ask for, and on all of a call's tries together."""
+
+    def __init__(self) -> None:
+        super().__init__(**BOUNDS, timeout=CALL_SECONDS_MAX)
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
         after = super().get_retry_after(response)
         return min(after, RETRY_SECONDS_MAX) if after else after
 
 
+class CappedTransport(RequestsTransport):
+    """The SDK's own transport that never sleeps longer than the cap; for a client whose retry policy cannot be given."""
+
+    def sleep(self, duration: float) -> None:
+        super().sleep(min(duration, RETRY_SECONDS_MAX))
+
+
 def credential() -> TokenCredential:
-    """Return DefaultAzureCredential without the choices that wait for a person; steered by the environment alone."""
+    """
+    Return DefaultAzureCredential without the choices that wait for a person; steered by the environment alone.
+
+    Each of its credentials has retries of its own, which obey Retry-After and cannot all be replaced, so the transport holds the cap.
+    """
     from azure.identity import DefaultAzureCredential
 
-    default: TokenCredential = DefaultAzureCredential(exclude_interactive_browser_credential=True, process_timeout=READ_SECONDS)
+    transport = CappedTransport(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+    default: TokenCredential = DefaultAzureCredential(
+        exclude_interactive_browser_credential=True, process_timeout=READ_SECONDS, transport=transport, timeout=CALL_SECONDS_MAX
+    )
     return default
 
 
@@ -67,7 +86,7 @@ def ml_client(settings: Settings, credential: TokenCredential, *, registry: str 
             "workspace_name": settings.AZUREML_WORKSPACE,
         }
     )
-    client = MLClient(credential, **where, show_progress=False, enable_telemetry=False, retry_policy=CappedRetry(**BOUNDS), **BOUNDS)
+    client = MLClient(credential, **where, show_progress=False, enable_telemetry=False, retry_policy=CappedRetry(), **BOUNDS)
     checked(arm_address(client), local=settings.TUNELOOP_LOCAL, what="Azure Resource Manager")
     return client
 
@@ -92,7 +111,7 @@ def rest_client(address: str, credential: TokenCredential, scope: str, *, local:
     policies = [
         HeadersPolicy(),
         UserAgentPolicy("tuneloop"),
-        CappedRetry(**BOUNDS),
+        CappedRetry(),
         BearerTokenCredentialPolicy(credential, scope),
     ]
     return PipelineClient(address, policies=policies, **BOUNDS)
