@@ -116,6 +116,7 @@ class Settings(BaseModel):
     ENDPOINT_KEPT_FOR: Duration = Field(timedelta(days=7), description="time that a sleeping endpoint keeps its address; 00:00:00: none")
     DELETIONS_PER_TICK_MAX: int = Field(2, ge=0, description="services that one tick may put to sleep, a quarter of the live ones at most")
     TEAR_DOWN_DRY_RUN: bool = Field(False, description="mark idle endpoints but delete nothing")
+    PAUSED: bool = Field(False, description="kill switch: look and tell, but create, change and delete nothing in Azure ML")
     METRIC_GRAIN: PositiveDuration = Field(timedelta(minutes=1), description="width of one Azure Monitor point")
     METRIC_LAG: Duration = Field(timedelta(minutes=5), description="how late an Azure Monitor point may appear (an assumption)")
 
@@ -201,6 +202,14 @@ def read(environment: Mapping[str, str]) -> Settings:
         if not faults:
             return settings
     raise WrongSettings("\n".join(["These app settings are wrong:", *(f"  {fault}" for fault in faults)]))
+
+
+def paused(environment: Mapping[str, str]) -> bool:
+    """Tell whether the kill switch is on now. What cannot be read as yes or no is on: whoever wrote it wanted to stop something."""
+    try:
+        return TypeAdapter(bool).validate_python(environment.get("PAUSED", "") or False)
+    except ValidationError:
+        return True
 
 
 def connection(environment: Mapping[str, str], name: str) -> Connection:

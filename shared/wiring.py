@@ -65,6 +65,7 @@ def loop() -> Loop:
         options=chosen.options(),
         serving_instance_type=chosen.SERVING_INSTANCE_TYPE,
         experiment_name=chosen.EXPERIMENT_NAME,
+        paused=lambda: app_settings.paused(os.environ),
     )
 
 

@@ -29,6 +29,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_rest: timedelta = timedelta(minutes=12)  # longer than a function may run, with a margin
     deletions_per_tick_max: int = 2
     deletions_dry_run: bool = False
+    paused: bool = False  # the kill switch: look and tell, but change nothing in Azure ML
 
     def back_off(self, attempts: int) -> timedelta:
         """Return how long to wait after the n-th failed attempt: look_every, doubled each time, an hour at most."""
@@ -41,9 +42,18 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
     until: datetime
     why: str
+    told: bool = False  # people are told when it begins; then `why` says the same at every look
 
 
 class Rest(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing is left to do for this record; only a new fact can change that."""
 
     why: str = ""
+
+
+PAUSED_WHY = "PAUSED is on: nothing is created, changed or deleted in Azure ML until it is off."
+
+
+def pause(policy: Policy, now: datetime) -> Wait:
+    """Return what is done instead of a step that changes something in Azure ML while the kill switch is on."""
+    return Wait(until=now + max(policy.tick, policy.look_every), why=PAUSED_WHY, told=True)

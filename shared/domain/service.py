@@ -18,7 +18,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.domain import gate, names
-from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
 
@@ -62,7 +62,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     model_version: str
     sample: str
-    asked_at: datetime
+    asked_at: datetime  # since it has its name
+    submitted_at: datetime | None = None  # since Azure was first asked for it; None: it was not
     smoke_passed: bool | None = None
     live_at: datetime | None = None  # since it has the traffic; None: it has none
     retiring: bool = False  # to be deleted
@@ -70,6 +71,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proof(self) -> gate.Proof:
         return gate.Proof(smoke_passed=self.smoke_passed)
+
+    def is_late(self, policy: Policy, now: datetime) -> bool:
+        return now >= (self.submitted_at or self.asked_at) + policy.deployment_deadline
 
 
 class IdleClock(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +253,9 @@ Step = (
     CreateEndpoint | DeleteEndpoint | EndpointGone | ReserveDeployment | CreateDeployment | SmokeTest | SetTraffic | Promote
     | GiveUp | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep | Block | Wait | Rest
 )  # fmt: skip
+CHANGES_AZURE = (  # or is about to
+    CreateEndpoint, DeleteEndpoint, ReserveDeployment, CreateDeployment, SmokeTest, SetTraffic, DeleteDeployment, Retire,
+)  # fmt: skip
 
 BUSY_STATES = frozenset({"creating", "updating", "deleting", "scaling"})
 
@@ -281,6 +288,11 @@ def later_offered(record: Service | None, order: tuple[datetime, str]) -> str | 
 
 def decide(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     """Return the one next step of this service."""
+    step = _next(record, world, policy, now)
+    return pause(policy, now) if policy.paused and isinstance(step, CHANGES_AZURE) else step
+
+
+def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     endpoint = world.endpoint
     if endpoint and (endpoint.owner != record.owner or endpoint.service != record.id):
         return _foreign_endpoint(record, policy, now)
@@ -364,13 +376,16 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
     if deployment is None:
         return ReserveDeployment(candidate=candidate)
     view = endpoint.deployment(deployment.name)
+    if view is None and deployment.submitted_at and deployment.is_late(policy, now):
+        reason = f"Deployment {deployment.name} was asked for and never showed, {policy.deployment_deadline} long."
+        return GiveUp(tuning=candidate.tuning, reason=reason)
     if view is None:
         return CreateDeployment(deployment=deployment)
     state = view.state.lower()
     if state in ("failed", "canceled"):
         return GiveUp(tuning=candidate.tuning, reason=f"Deployment {view.name} ended {view.state}.")
     if state != "succeeded":
-        if now >= deployment.asked_at + policy.deployment_deadline:
+        if deployment.is_late(policy, now):
             return GiveUp(
                 tuning=candidate.tuning, reason=f"Deployment {view.name} was still {view.state} after {policy.deployment_deadline}."
             )

@@ -14,7 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.domain import names
-from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
@@ -47,7 +47,7 @@ class Training(Header, frozen=True, kw_only=True):
     job_number: int = 0  # of the newest job; 0: none was asked for
     jobs_allowed: int = 0  # by a person who uploaded the same again after a bad end; 0: the policy's number holds
     job_status: str = ""  # last one seen, Azure's word
-    submitted_at: datetime | None = None  # of the newest job; None: not accepted yet
+    submitted_at: datetime | None = None  # since the newest job was first accepted; None: not yet
     cancel_requested: bool = False
     metrics: dict[str, float] = msgspec.field(default_factory=dict)  # last values that the job logged
 
@@ -126,6 +126,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Step = RaiseNumber | Submit | Cancel | Register | Note | Finish | Wait | Rest
+CHANGES_AZURE = (RaiseNumber, Submit, Cancel, Register)  # or is about to
 
 
 def opened(
@@ -167,11 +168,20 @@ def joined(record: Training, tuning: str) -> Training:
 
 def decide(record: Training, world: World, policy: Policy, now: datetime) -> Step:
     """Return the one next step of this training."""
+    step = _next(record, world, policy, now)
+    return pause(policy, now) if policy.paused and isinstance(step, CHANGES_AZURE) else step
+
+
+def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step:
     if record.stage in ENDED:
         return Rest()
     if record.job_number == 0:
         return RaiseNumber()
     job = world.job
+    is_late = record.submitted_at is not None and now >= record.submitted_at + policy.job_deadline
+    if job is None and is_late:
+        reason = f"Job {record.job} was asked for and never showed, {policy.job_deadline} long."
+        return Finish(stage=Stage.STOPPED, reason=reason, next_action="Look for it in Azure ML studio, then upload the file again.")
     if job is None:
         return Submit(job=record.job)
     if job.owner != record.owner or job.training != record.id:
@@ -182,7 +192,7 @@ def decide(record: Training, world: World, policy: Policy, now: datetime) -> Ste
         return _after_a_bad_end(record, job, policy)
     if status == JOB_COMPLETED:
         return Finish(stage=Stage.GOOD) if world.model_registered else Register(job=job.name)
-    if record.submitted_at and now >= record.submitted_at + policy.job_deadline and not record.cancel_requested:
+    if is_late and not record.cancel_requested:
         return Cancel(job=job.name, reason=f"The job was not done {policy.job_deadline} after its submission.")
     if job.status != record.job_status or world.metrics != record.metrics:
         return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)

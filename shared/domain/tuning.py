@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.domain import names
-from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
@@ -170,6 +170,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Step = Prepare | RaiseNumber | Submit | Cancel | Collect | Plan | Join | Offer | Finish | Wait | Rest
+CHANGES_AZURE = (RaiseNumber, Submit, Cancel)  # or is about to
 
 
 def opened(upload: Upload, *, owner: str, now: datetime) -> Tuning:
@@ -178,6 +179,11 @@ def opened(upload: Upload, *, owner: str, now: datetime) -> Tuning:
 
 def decide(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
     """Return the one next step of this tuning."""
+    step = _next(record, world, policy, now)
+    return pause(policy, now) if policy.paused and isinstance(step, CHANGES_AZURE) else step
+
+
+def _next(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
     if record.stage in ENDED:
         return Rest()
     if superseded := _why_superseded(record, world):

@@ -109,6 +109,9 @@ def _reserve(desk: Desk[service.Service], step: service.ReserveDeployment) -> Ou
 
 
 def _create_deployment(desk: Desk[service.Service], step: service.CreateDeployment) -> Outcome[service.Service]:
+    submitted_at = step.deployment.submitted_at or desk.now
+    deployments = _with(desk.record, step.deployment.name, lambda d: msgspec.structs.replace(d, submitted_at=submitted_at))
+    desk.save(desk.change(deployments=deployments))
     tags = {**desk.record.tags, names.TRAINING_TAG: step.deployment.training, names.TUNING_TAG: step.deployment.tuning}
     desk.loop.ports.endpoints.create_deployment(desk.record.endpoint, step.deployment, tags=tags)
     return _soon(desk, desk.record, "deployment_asked", step.deployment.name)

@@ -13,6 +13,7 @@ import msgspec
 
 from shared import errors
 from shared.domain import fleet, tuning
+from shared.domain.policy import PAUSED_WHY
 from shared.domain.record import Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
@@ -46,7 +47,10 @@ def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
     services = [s for key in loop.ports.ledger.active() if key.kind is Kind.SERVICE and (s := read(loop, key, Service))]
     if loop.policy.deletions_dry_run:
         log.warning("TEAR_DOWN_DRY_RUN is on: idle endpoints are marked and kept, and billed. action=dry_run")
-    for permit in fleet.choose_deletions(services, loop.policy, loop.clock()):
+    policy = loop.policy_now()
+    if policy.paused:
+        log.warning("%s action=paused", PAUSED_WHY)
+    for permit in fleet.choose_deletions(services, policy, loop.clock()):
         service = next(s for s in services if s.id == permit.service)
         update(loop, service.key, Service, lambda found, permit=permit: _permitted(found, permit))  # type: ignore[misc]
         loop.ports.turns.ring(service.key, who=who)

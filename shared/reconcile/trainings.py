@@ -41,7 +41,7 @@ class TrainingLife:
                 return Outcome(record=raised, what="job_numbered", why=raised.job)
             case training.Submit(job=job):
                 trainings.submit(job, recipe=record.recipe, uris=record.uris, tags=record.tags)
-                submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=desk.now)
+                submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=record.submitted_at or desk.now)
                 return Outcome(record=submitted, what="job_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
             case training.Cancel(job=job, reason=reason):
                 desk.save(desk.change(cancel_requested=True, reason=reason))
@@ -53,7 +53,8 @@ class TrainingLife:
                 trained = desk.change(stage=training.Stage.TRAINED, metrics=metrics, job_status="Completed")
                 return Outcome(record=trained, what="model_registered", why=f"{record.model}, version {record.id}.")
             case training.Note(status=status, metrics=metrics, until=until):
-                noted = desk.change(job_status=status, metrics=metrics)
+                # A worker that died after its request left no time: then the deadline counts from the first look that shows the job.
+                noted = desk.change(job_status=status, metrics=metrics, submitted_at=record.submitted_at or desk.now)
                 return Outcome(record=noted, what="job_status", why=status, look_at=until, quiet=status == record.job_status)
             case training.Finish():
                 return self._ended(desk, step)

@@ -50,6 +50,11 @@ class Loop:
     options: Options  # of preparing a dataset; the salt is the owner's
     serving_instance_type: str = ""
     experiment_name: str = "tuneloop"
+    paused: Callable[[], bool] = lambda: False  # the kill switch, read again at each turn and tick
+
+    def policy_now(self) -> Policy:
+        """Return the limits with the kill switch as it stands at this moment."""
+        return msgspec.structs.replace(self.policy, paused=self.paused())
 
 
 @dataclass(kw_only=True)
@@ -220,7 +225,7 @@ def _look(desk: Desk[Any], life: Life[Any]) -> None:
         log.exception("Observing %s failed. action=observe_failed", desk.record.key)
         _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=f"The world could not be read ({type(error).__name__})."))
         return
-    step = life.decide(desk.record, world, loop.policy, desk.now)
+    step = life.decide(desk.record, world, loop.policy_now(), desk.now)
     if isinstance(step, Wait):
         _wait(desk, step)
     elif isinstance(step, Rest):
@@ -281,9 +286,14 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
 
 def _wait(desk: Desk[Any], step: Wait) -> None:
     now = desk.now
-    until = min(step.until, now + PROMISE_AHEAD_MAX)
-    desk.save(desk.change(next_look_at=until, attempt_began_at=None, waits_for=step.why[: records.REASON_LENGTH_MAX]))
-    desk.loop.ports.turns.ring(desk.record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))
+    until, why = min(step.until, now + PROMISE_AHEAD_MAX), step.why[: records.REASON_LENGTH_MAX]
+    is_news = step.told and desk.record.waits_for != why
+    record = desk.change(next_look_at=until, attempt_began_at=None, waits_for=why)
+    desk.save(records.noted(record, at=now, who=desk.who, what="waits", why=why) if is_news else record)
+    ports = desk.loop.ports
+    ports.turns.ring(record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))
+    if is_news:
+        ports.announcer.announce(Change(key=record.key, at=now, stage=record.stage, what="waits", why=why, next_action=""))
 
 
 def _rest(desk: Desk[Any]) -> None:

@@ -286,3 +286,45 @@ def test_an_endpoint_of_somebody_else_with_our_name_is_never_touched(story):
     found = only(story, Kind.SERVICE)
     assert found.stage == service.Stage.BLOCKED
     assert found.next_action
+
+
+def test_a_job_whose_worker_died_while_asking_for_it_has_its_deadline_too(story):
+    """What is written after the request may be missing; then the first look that shows the job counts."""
+    key: list[str] = []
+    submit = fakes.FakeTrainings.submit
+
+    def submit_and_die(self, name, **given):
+        submit(self, name, **given)
+        if not key:
+            key.append(name)
+            raise fakes.Killed
+
+    story.world.job_end = "Running"  # for ever
+    story.loop.ports.trainings.submit = submit_and_die.__get__(story.loop.ports.trainings)
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(26 * HOUR)
+
+    ended = only(story, Kind.TRAINING)
+    assert story.world.jobs[ended.job]["status"] == "Canceled"
+    assert ended.stage == training.Stage.STOPPED
+
+
+def test_a_job_that_was_accepted_and_never_shows_ends_at_its_deadline_and_is_asked_for_under_one_name(story):
+    asked: set[str] = set()
+    story.loop.ports.trainings.submit = lambda name, **_: story.world.called(lambda: asked.add(name))
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(26 * HOUR)
+
+    ended = only(story, Kind.TRAINING)
+    assert ended.stage == training.Stage.STOPPED
+    assert "never showed" in ended.reason
+    assert asked == {ended.job}
+
+
+def test_a_deployment_that_was_accepted_and_never_shows_is_given_up_at_its_deadline(story):
+    story.loop.ports.endpoints.create_deployment = lambda *_, **__: story.world.called(lambda: None)
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(4 * HOUR)
+
+    (candidate,) = only(story, Kind.SERVICE).candidates
+    assert "never showed" in candidate.failure
