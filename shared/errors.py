@@ -2,20 +2,28 @@
 An error here is an order: its class says what happens next, its text says what a person can do.
 
 Adapters translate what Azure says into these; the loop never looks at an HTTP status. Nothing here is logged with a
-secret or with dataset text, because the texts are written by us or taken from control-plane answers.
+secret or with dataset text: the texts are written by us or taken from control-plane answers, and each is made plain here, once.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from shared.plain import plain
+
 
 class TuneloopError(Exception):
-    """Everything that Tuneloop raises on purpose."""
+    """Everything that Tuneloop raises on purpose. Its text is one line, can be written anywhere and shows no secret."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(plain(sentence))
 
 
 class WrongSettings(TuneloopError):
-    """The app cannot start with these settings; the text names every fault at once."""
+    """The app cannot start with these settings; the text names every fault at once, a line for each."""
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, "\n".join(line[: len(line) - len(line.lstrip())] + plain(line) for line in text.splitlines()))
 
 
 class TryLater(TuneloopError):
@@ -31,7 +39,7 @@ class Stop(TuneloopError):
 
     def __init__(self, sentence: str, *, next_action: str) -> None:
         super().__init__(sentence)
-        self.next_action = next_action
+        self.next_action = plain(next_action)
 
 
 class Rejected(TuneloopError):

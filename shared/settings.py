@@ -251,6 +251,12 @@ def _together(settings: Settings) -> list[str]:
             f"LINE_BYTES_MAX is {settings.LINE_BYTES_MAX}; it must be at least CONTEXT_TOKENS ({settings.CONTEXT_TOKENS}), "
             "or rows that the model could read are refused."
         )
+    containers = {settings.DATASETS_CONTAINER, settings.PREPARED_CONTAINER, settings.LEDGER_CONTAINER}
+    if len(containers) < 3:
+        faults.append(
+            "DATASETS_CONTAINER, PREPARED_CONTAINER and LEDGER_CONTAINER must be three containers, or what the app writes would be taken "
+            "for uploads."
+        )
     return faults
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from shared.cloud.addresses import checked
 from shared.errors import WrongSettings
+from shared.plain import plain
 from shared.ports import Announcer, Change
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class LogAnnouncer:
             change.key,
             change.stage,
             change.what,
-            change.why,
-            change.next_action,
+            plain(change.why),
+            plain(change.next_action),
         )
 
 

@@ -19,6 +19,7 @@ from shared.cloud.answers import translated, word
 from shared.domain import names
 from shared.domain.service import Deployment, DeploymentView, EndpointView
 from shared.errors import TryLater
+from shared.plain import plain
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 REQUEST_TIMEOUT_MS = 90_000  # of one scoring request; the service allows 180 s at most
 INSTANCES = 1
 LOG_LINES = 20
+LOG_CHARACTERS_MAX = 20_000  # of these lines
 SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
 
 
@@ -129,7 +131,7 @@ class AzureMlEndpoints:
                 log = self._workspace.online_deployments.get_logs(name=deployment, endpoint_name=endpoint, lines=LOG_LINES)
             except (ResourceNotFoundError, HttpResponseError):
                 return ""
-        return str(log or "").strip()
+        return plain(str(log or "")[-LOG_CHARACTERS_MAX:], limit=LOG_CHARACTERS_MAX)
 
     def _scoring_credential(self, endpoint: str) -> TokenCredential:
         if self._settings.ENDPOINT_AUTH == "aad_token":

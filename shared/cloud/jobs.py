@@ -13,6 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
 from shared.cloud.answers import text_of, translated, word
+from shared.plain import plain
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,4 +97,4 @@ class Jobs:
         except HttpResponseError:
             return ""
         error = (details.get("error") or {}).get("error") or {}
-        return " ".join(str(error.get("message", "")).split())
+        return plain(str(error.get("message", "")))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Command
 
 APP: Final = Path(__file__).resolve().parents[2]
-SHIPPED: Final = ("shared/__init__.py", "shared/errors.py", "shared/place.py", "shared/domain", "shared/prepare")
+SHIPPED: Final = ("shared/__init__.py", "shared/errors.py", "shared/place.py", "shared/plain.py", "shared/domain", "shared/prepare")
 SUFFIXES: Final = frozenset({".py", ".html", ".css"})
 PACKAGES: Final = ("datasets", "jinja2", "msgspec", "pyarrow", "tokenizers", "xxhash")  # that the shipped modules import
 PYTHON: Final = "3.13"  # of the app's own range

@@ -19,6 +19,7 @@ import msgspec
 
 from shared.domain.structs import learn
 from shared.errors import Rejected, Stop
+from shared.plain import is_plain
 
 SEED_PARAMETERS: Mapping[str, str] = {  # the example that this app grew from (azureml-examples, chat-completion)
     "num_train_epochs": "3",
@@ -138,7 +139,17 @@ def suggestions_of(text: str) -> tuple[dict[str, str], str]:
             return {}, "The base model's suggestions could not be read: ignored."
     if not isinstance(values, dict):
         return {}, "The base model's suggestions are no table of names and values: ignored."
-    return {str(name): as_input(value) for name, value in values.items() if isinstance(value, str | int | float)}, ""
+    plain_values = ((_text(name), _text(value)) for name, value in values.items() if isinstance(value, str | int | float))
+    return {name: value for name, value in plain_values if name and value is not None}, ""
+
+
+def _text(value: object) -> str | None:
+    """Return what a tag holds as an input's text; None for what no job can be given: control characters, a number beyond all reading."""
+    try:
+        text = as_input(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits; in hexadecimal it reads them
+        return None
+    return text if is_plain(text) else None
 
 
 def as_input(value: object) -> str:
@@ -200,6 +211,8 @@ def _checked_wishes(wishes: Mapping[str, object], declared: Mapping[str, Declare
     if faults:
         raise Rejected(f"_recipe.json: {'; '.join(sorted(faults))}. Correct it, then upload the dataset again.")
     texts = {name: as_input(value) for name, value in wishes.items()}
+    if odd := sorted(name for name, text in texts.items() if not is_plain(text)):
+        raise Rejected(f"_recipe.json: {', '.join(odd)} must hold printable characters only. Correct it, then upload the dataset again.")
     wrong = [fault for name, text in texts.items() if (fault := fault_of(name, text, declared[name]))]
     if wrong:
         raise Rejected(f"_recipe.json: {' '.join(sorted(wrong))} Correct it, then upload the dataset again.")

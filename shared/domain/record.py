@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from shared.domain.structs import learn
+from shared.plain import plain
 
 HISTORY_LENGTH_MAX = 200  # entries; a guess: months of a calm service, and far below a blob's size that would hurt
 REASON_LENGTH_MAX = 2000  # characters of a reason that comes from Azure
@@ -75,7 +76,7 @@ R = TypeVar("R", bound=Header)
 
 def noted(record: R, *, at: datetime, who: str, what: str, why: str = "") -> R:
     """Return the record with one more line of history; the oldest lines go when there are too many."""
-    line = Happening(at=at, who=who, what=what, why=why[:REASON_LENGTH_MAX])
+    line = Happening(at=at, who=who, what=what, why=plain(why, limit=REASON_LENGTH_MAX))
     return msgspec.structs.replace(record, history=(*record.history, line)[-HISTORY_LENGTH_MAX:])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 from shared import errors
 from shared.domain import doorbell, tuning
 from shared.domain.record import Key, Kind
-from shared.domain.upload import checked_path, is_dataset
+from shared.domain.upload import ID_LENGTH, checked_path, is_dataset
+from shared.plain import plain
 from shared.reconcile import turn
 
 log = logging.getLogger("tuneloop.arrivals")
+
+RECORD_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")  # an id is a part of a blob's name: any other text could lead out of the ledger
+WHO_CHARACTERS_MAX = 100
 
 
 def dataset_written(loop: turn.Loop, container: str, path: str, *, who: str) -> None:
@@ -70,7 +75,8 @@ def message(text: str) -> tuple[Key, str, datetime | None] | None:
         body: Mapping[str, Any] = json.loads(text)
         promised = body.get("promised")
         key = Key(kind=Kind(body["kind"]), id=str(body["id"]))
-        return key, str(body.get("who", "")), datetime.fromisoformat(promised) if promised else None
+        who = plain(str(body.get("who", "")), limit=WHO_CHARACTERS_MAX)
+        return (key, who, datetime.fromisoformat(promised) if promised else None) if RECORD_ID.fullmatch(key.id) else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

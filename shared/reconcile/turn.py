@@ -280,7 +280,9 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
         ports.turns.ring(key, who=f"{record.kind.value} {record.id}")
     if not outcome.quiet:
         ports.announcer.announce(
-            Change(key=record.key, at=now, stage=record.stage, what=outcome.what, why=outcome.why, next_action=record.next_action)
+            Change(
+                key=record.key, at=now, stage=record.stage, what=outcome.what, why=record.history[-1].why, next_action=record.next_action
+            )
         )
 
 

@@ -203,6 +203,13 @@ def test_settings_that_do_not_fit_together_are_named_together() -> None:
     assert found[1].endswith("together with TEST_SHARE (0.6) it must be below 1, or nothing is left to train on.")
 
 
+@pytest.mark.parametrize("name", ["DATASETS_CONTAINER", "PREPARED_CONTAINER"])
+def test_what_the_app_writes_never_lies_where_uploads_lie(name: str) -> None:
+    (found,) = faults(**{name: "ledger"})
+
+    assert found.startswith("DATASETS_CONTAINER, PREPARED_CONTAINER and LEDGER_CONTAINER must be three containers")
+
+
 # ----------------------------------------------------------------------------------------------------------- connections
 
 

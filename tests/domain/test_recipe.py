@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -251,6 +253,56 @@ def test_no_tag_makes_the_reader_fail(text: str) -> None:
 
     assert all(isinstance(value, str) for value in values.values())
     assert not (values and note)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'a': 1, 'b': 0x" + "f" * 9_000 + "}",
+        '{"a": 1, "b": "\\ud800"}',
+        '{"a": 1, "\\ud800": 2}',
+        '{"a": 1, "b": "x\\ny"}',
+        "{'a': 1, 'b\\x1b': 2}",
+    ],
+    ids=["thousands of digits", "half a pair", "half a pair in a name", "two lines", "a terminal's code"],
+)
+def test_a_suggestion_that_no_job_can_be_given_is_left_out(text: str) -> None:
+    assert recipe.suggestions_of(text) == ({"a": "1"}, "")
+
+
+HOSTILE_TAGS = """
+import resource, sys, time, warnings
+warnings.simplefilter("ignore")
+from shared.domain.recipe import SUGGESTIONS_LENGTH_MAX, suggestions_of
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pairs = [("-", ""), ("~", ""), ("not ", ""), ("(", ")"), ("[", "]"), ("{1:", "}"), ("1+1j+", ""), ("1**", ""), ("a.", ""), ("x[", "]"),
+         ("x(", ")"), ("lambda:", ""), ("1 if 1 else ", ""), ("f'{", "}'"), ("'a' ", "'b' "), ("{**", "}"), ("*", ""),
+         ("1<", ""), ("(yield ", ")")]
+slowest = 0.0
+for left, right in pairs:
+    times = (SUGGESTIONS_LENGTH_MAX - 20) // len(left + right)
+    for text in (left * times + "1" + right * times, "{'a': " + left * times + "1" + right * times + "}", left * times):
+        began = time.perf_counter()
+        suggestions_of(text)
+        slowest = max(slowest, time.perf_counter() - began)
+print(slowest, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="memory is measured with the module resource")
+def test_the_worst_tags_cost_neither_the_process_nor_a_second_nor_much_memory() -> None:
+    """In a process of its own: what overflows the C stack would end this one."""
+    done = subprocess.run([sys.executable, "-c", HOSTILE_TAGS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    seconds, megabytes = map(float, done.stdout.split())
+
+    assert seconds < 2
+    assert megabytes < 300
+
+
+@pytest.mark.parametrize("value", ["\ud800", "linear\n", "a\x1b[31m", "\u2028"], ids=ascii)
+def test_a_wish_that_cannot_be_printed_is_refused_by_its_name(value: str) -> None:
+    assert "report_to must hold printable" in refusal(report_to=value)
 
 
 @pytest.mark.parametrize("end", ["learning_rate_min", "learning_rate_max"])

@@ -1,0 +1,79 @@
+"""What others wrote becomes one printable line without a secret in it, and a sentence of ours stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.errors import Rejected, Stop, TryLater, WrongSettings
+from shared.plain import CHARACTERS_MAX, plain
+
+pytestmark = pytest.mark.light
+
+CANARY = "c4n4ryKeyOf64Base64Characters+/0123456789=="
+TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.c4n4ry-_signature"
+
+
+@given(st.text(alphabet=st.characters()) | st.text(alphabet="sig=&? \n\x1b\ud800\u2028éabc:/@", max_size=30))
+@example("a\u2028b\x85c\r\n\ud800\x1b[31m\u202e")
+@example("x" * 50_000)
+def test_any_text_becomes_one_short_line_that_can_be_written_and_does_not_change_again(text: str) -> None:
+    line = plain(text)
+
+    assert line.isprintable()
+    assert len(line.splitlines()) <= 1
+    assert len(line) <= CHARACTERS_MAX
+    assert plain(line) == line
+    line.encode()
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The blob name has an empty, '.' or '..' segment, which would leave its folder; rename the blob.",
+        '_recipe.json must be a JSON object of parameter and value, for example {"num_train_epochs": 2}.',
+        "Prüfe „Größe 文“ … 3 %: learning_rate is 5e-06; see https://aka.ms/x?view=azureml-api-2#sig.",
+        "Submitting job ft-0123456789ab-a1: the design = the plan, password is missing, Bearer is needed, basic questions remain",
+        "",
+    ],
+)
+def test_a_sentence_for_people_is_left_as_it_is(sentence: str) -> None:
+    assert plain(sentence) == sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://acc.blob.core.windows.net/c/b?sv=2024-11-04&se=2026&sr=b&sig={CANARY}&sp=r",
+        f"https://acc.blob.core.windows.net/c/b?sig={CANARY.replace('+', '%2B')}",
+        f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={CANARY};EndpointSuffix=core.windows.net",
+        f"Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey={CANARY}",
+        f"BlobEndpoint=https://x/;SharedAccessSignature=sv=1&sig={CANARY}",
+        f"Authorization: Bearer {TOKEN}",
+        f"authorization: bearer {CANARY}",
+        f"Authorization: Basic {CANARY}",
+        f"it was {TOKEN} that expired",
+        f'{{"access_token": "{CANARY}", "expires_in": 1}}',
+        f"{{'primaryKey': '{CANARY}', 'secondaryKey': '{CANARY}'}}",
+        f"client_secret={CANARY}&grant_type=x",
+        f"aeg-sas-key: {CANARY}",
+        f"x-functions-key={CANARY}",
+        f"https://somebody:{CANARY.replace('/', '-')}@pypi.example/simple",
+        f"api_key = {CANARY}, API-KEY: {CANARY}",
+    ],
+)
+def test_a_secret_of_a_known_form_is_hidden_and_the_words_around_it_stay(text: str) -> None:
+    for said in (plain(f"It failed:\n{text}\nTry again."), str(TryLater(f"It failed: {text} Try again."))):
+        assert "c4n4ry" not in said
+        assert "(hidden)" in said
+        assert said.startswith("It failed:")
+        assert said.endswith("Try again.")
+
+
+def test_every_error_of_ours_speaks_in_one_line() -> None:
+    stop = Stop("a\nb", next_action=f"c\u2028d sig={CANARY}")
+
+    assert (str(stop), stop.next_action) == ("a b", "c d sig=(hidden)")
+    assert str(Rejected("\ud800")) == "\\ud800"
+    assert str(WrongSettings(f"Wrong:\n  A is 'x\x1b'\n  B: sig={CANARY}")) == "Wrong:\n  A is 'x\\x1b'\n  B: sig=(hidden)"

@@ -1,0 +1,232 @@
+"""
+What somebody can try who may upload, or whose words Azure repeats: forged lines, documents that are none, our own outputs. And a clock that
+jumps. Whatever it is, the upload ends, each line of the log is one line, and no more is deleted than may be.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from shared import errors
+from shared.cloud.announcer import LogAnnouncer
+from shared.domain.record import Key, Kind
+from shared.domain.service import Usage
+from shared.domain.tuning import Stage
+from shared.ports import Change
+from shared.reconcile import arrivals
+from tests.journeys import fakes
+from tests.journeys.stories import TICK, Story
+
+HOUR = timedelta(hours=1)
+ENDS = {Stage.OFFERED, Stage.REJECTED, Stage.STOPPED, Stage.SUPERSEDED}
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
+
+
+class TellsTheLog(fakes.FakeAnnouncer):
+    """The announcer of the stories, and the app's own that writes into the log."""
+
+    def announce(self, change: Change) -> None:
+        super().announce(change)
+        LogAnnouncer().announce(change)
+
+
+def listening(story: Story) -> Story:
+    story.loop = replace(story.loop, ports=replace(story.loop.ports, announcer=TellsTheLog(story.world)))
+    return story
+
+
+# ----------------------------------------------------------------------------------------------------------------- lines
+
+FAKE = "2026-11-24T12:00:00Z INFO service/0123456789ab is live (promoted). action=announced"
+BREAKS = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029", "\x1b[2J\x1b[1;1H", "\x00", "\u202e", "\ud800"]
+
+
+@pytest.mark.parametrize("between", BREAKS, ids=ascii)
+@pytest.mark.parametrize("where", ["shop/a{}.jsonl", "shop{}/a.jsonl", "shop/_{}"])
+def test_a_name_that_holds_a_line_of_a_log_is_one_line_of_the_log(
+    story: Story, caplog: pytest.LogCaptureFixture, between: str, where: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    name = where.format(f"{between}{FAKE}{between}")
+    listening(story).uploaded(name)
+    story.run(TICK)
+    arrivals.dataset_written(story.loop, name, name, who="door")
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) >= 2
+    for line in lines:
+        assert line.isprintable(), ascii(line)
+        assert not line.startswith(FAKE[:30])
+        line.encode()
+
+
+def test_what_azure_says_in_many_lines_is_one_line_in_record_log_and_announcement(
+    story: Story, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    def refuses(*_: object, **__: object) -> None:
+        raise errors.Stop(f"Submitting:\n{FAKE}\u2028\x1b[31m\ud800", next_action=f"Mend it.\r\n{FAKE}")
+
+    monkeypatch.setattr(story.loop.ports.trainings, "submit", refuses)
+    listening(story).uploaded("shop/a.jsonl")
+    story.run(2 * HOUR)
+
+    (training,) = fakes.all_of(story.world, Kind.TRAINING)
+    assert training.stage == "stopped"
+    said = [training.reason, training.next_action, *(line.why for line in training.history)]
+    said += [text for change in story.world.changes for text in (change.why, change.next_action)]
+    said += [record.getMessage() for record in caplog.records]
+    assert [text for text in said if not text.isprintable()] == []
+    assert sum("Submitting:" in text for text in said) >= 3
+
+
+def test_the_log_stays_one_line_whatever_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    told = Change(
+        key=Key(kind=Kind.TUNING, id="0123456789ab"),
+        at=fakes.NOON,
+        stage="seen",
+        what="x",
+        why=f"a\n{FAKE}",
+        next_action="\x1b\u2028\ud800",
+    )
+    LogAnnouncer().announce(told)
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.isprintable()
+
+
+# ------------------------------------------------------------------------------------------------------------- documents
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters(), max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet=st.characters(), max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+PARAMETERS = st.sampled_from(["num_train_epochs", "learning_rate", "apply_lora", "train_file_path", "trust_remote_code"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=40) | JSON | st.dictionaries(PARAMETERS, JSON, max_size=3))
+@example(body={"\ud800": 1})
+@example(body={"num_train_epochs": "\ud800"})
+@example(body={"apply_lora": "true\n"})
+@example(body={"learning_rate": float("nan")})
+@example(body=b'{"num_train_epochs": 1e999}')
+@example(body=b'{"num_train_epochs": ' + b"9" * 5_000 + b"}")
+@example(body=b'{"a":' * 2_000)
+@example(body={"x" * 30_000: "y" * 30_000})
+def test_any_wishes_beside_an_upload_end_it_with_a_sentence_or_are_met(tmp_path: Path, body: Any) -> None:
+    story = Story(tmp_path)
+    story.world.upload("shop/_recipe.json", body if isinstance(body, bytes) else json.dumps(body).encode())
+    story.uploaded("shop/a.jsonl")
+    story.run(2 * HOUR)
+
+    (tuning,) = fakes.all_of(story.world, Kind.TUNING)
+    assert tuning.stage in {Stage.OFFERED, Stage.REJECTED}, tuning.reason
+    assert tuning.stage == Stage.OFFERED or (tuning.reason and len(tuning.reason) <= 2_000)
+    assert tuning.stage == Stage.OFFERED or story.world.effects["job"] == 0
+    assert "unexpected" not in str(tuning.history)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=60) | st.dictionaries(st.sampled_from(["train", "validation", "test", "x"]), JSON, max_size=3))
+@example(body={"train": "_members/\ud800"})
+@example(body={"train": {"path": "_members/a", "etag": "\ud800\n"}})
+@example(body={"\ud800": "_members/a"})
+@example(body=b'{"train":' * 2_000)
+@example(body={"train": "../ledger/owner.json"})
+def test_any_set_file_ends_with_a_sentence(tmp_path: Path, body: Any) -> None:
+    story = Story(tmp_path)
+    story.uploaded("shop/_dataset.json", (body if isinstance(body, bytes) else json.dumps(body).encode()) or b" ")
+    story.run(3 * HOUR)
+
+    (tuning,) = fakes.all_of(story.world, Kind.TUNING)
+    assert tuning.stage == Stage.REJECTED, tuning.reason
+    assert story.world.effects["job"] == 0
+    assert "unexpected" not in str(tuning.history)
+
+
+# ----------------------------------------------------------------------------------------------------------- our outputs
+
+
+def test_what_the_app_writes_itself_opens_nothing_through_any_door(story: Story) -> None:
+    story.uploaded("shop/a.jsonl")
+    story.uploaded("shop/b.jsonl", b"Dear diary,\n" * 40)
+    story.run(HOUR)
+    tunings = len(fakes.all_of(story.world, Kind.TUNING))
+    calls = story.world.calls
+    assert len(story.world.prepared) > 8
+
+    for container in ("prepared", "ledger", "azure-webjobs-hosts", "$web", "Datasets", "datasets2", ""):
+        for path in [*story.world.prepared, *(f"{key}.json" for key in story.world.records)]:
+            arrivals.dataset_written(story.loop, container, path, who="door")
+
+    assert story.world.calls == calls
+    assert len(fakes.all_of(story.world, Kind.TUNING)) == tunings == 2
+
+
+# ----------------------------------------------------------------------------------------------------------------- clock
+
+
+class HonestMetrics(fakes.FakeMetrics):
+    """Knows no heartbeat of a time that has not come, whatever the app's clock says."""
+
+    def usage(self, endpoint: str, deployment: str, *, start: datetime, end: datetime) -> Usage | None:
+        found = super().usage(endpoint, deployment, start=start, end=end)
+        assert found is not None
+        known = max(0, int((min(end, self.world.now) - start) / timedelta(minutes=1)))
+        return Usage(start=start, end=end, heartbeats=known, heartbeats_wanted=found.heartbeats_wanted, requests=found.requests)
+
+
+def eight_live(story: Story) -> None:
+    for number in range(8):
+        story.uploaded(f"shop-{number}/a.jsonl")
+    story.run(HOUR)
+    assert sum(service.live is not None for service in fakes.all_of(story.world, Kind.SERVICE)) == 8
+
+
+def test_a_clock_that_jumps_a_year_ahead_deletes_no_more_in_a_tick_than_the_limit(story: Story) -> None:
+    """Azure's clock and ours jump together, so all look idle at once: 2 of 8 may go in a tick."""
+    eight_live(story)
+    limit = story.loop.policy.deletions_per_tick_max
+    story.world.now += timedelta(days=365)
+    story._tick_at = story.world.now + TICK
+    gone, last = [], story.world.effects["deployment_deleted"]
+    for _ in range(60):
+        story.run(TICK)
+        gone.append(story.world.effects["deployment_deleted"] - last)
+        last += gone[-1]
+
+    assert limit == 2
+    assert max(gone) <= limit
+    assert sum(gone) == 8
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(hours=13), timedelta(days=-365)], ids=str)
+def test_while_our_clock_alone_is_wrong_nothing_is_deleted_and_later_all_goes_on(story: Story, jump: timedelta) -> None:
+    """Azure knows nothing of a time that has not come: what is not known to be idle is kept."""
+    story.loop = replace(story.loop, ports=replace(story.loop.ports, metrics=HonestMetrics(story.world)))
+    eight_live(story)
+    story.loop = replace(story.loop, clock=lambda: story.world.now + jump)
+    story.run(HOUR)
+    assert story.world.effects["deployment_deleted"] + story.world.effects["endpoint_deleted"] == 0
+
+    story.loop = replace(story.loop, clock=lambda: story.world.now)
+    story.run(timedelta(hours=12))
+    assert story.world.endpoints == {}
+    assert story.world.effects["job"] == 1
