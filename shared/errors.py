@@ -52,3 +52,7 @@ class UploadChanged(TuneloopError):
 
 class LostRace(TuneloopError):
     """Somebody else wrote the record since we read it. Nothing is wrong: look again."""
+
+
+class UnreadableRecord(TuneloopError):
+    """A record that this version of the app cannot read: damaged, or of a newer one. It is left alone, and people are told."""

@@ -19,7 +19,7 @@ from azure.storage.blob import ContainerClient
 
 from shared.cloud.answers import translated
 from shared.domain.record import Key, Kind
-from shared.errors import LostRace, TryLater
+from shared.errors import LostRace, TryLater, UnreadableRecord
 from shared.ports import Stored
 
 NONCE = "writer_nonce"
@@ -104,7 +104,7 @@ class BlobLedger:
         with translated(f"Reading {path}"):
             try:
                 download = self._container.download_blob(path)
-                return Stored(body=json.loads(download.readall()), version=str(download.properties.etag))
+                return Stored(body=_body(path, download.readall()), version=str(download.properties.etag))
             except ResourceNotFoundError:
                 return None
 
@@ -113,6 +113,17 @@ class BlobLedger:
         if stored is None or stored.body.get(NONCE) != document[NONCE]:
             raise LostRace(f"{key} was written by somebody else.")
         return stored.version
+
+
+def _body(path: str, content: bytes) -> dict[str, Any]:
+    """Return the document; raise UnreadableRecord for anything else."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise UnreadableRecord(f"{path} of the ledger is no JSON object.")
+    return body
 
 
 def _path(key: Key) -> str:

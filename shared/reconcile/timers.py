@@ -14,7 +14,7 @@ import msgspec
 from shared import errors
 from shared.domain import fleet, tuning
 from shared.domain.policy import PAUSED_WHY
-from shared.domain.record import Kind
+from shared.domain.record import Key, Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
 from shared.reconcile import turn
@@ -26,7 +26,12 @@ log = logging.getLogger("tuneloop.timers")
 def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
     """Renew the promises that were missed, and open the uploads that nobody reported."""
     for key in loop.ports.ledger.active():
-        if turn.renew_promise(loop, key, lives.by_kind[key.kind].record_type, who=who):
+        try:
+            renewed = turn.renew_promise(loop, key, lives.by_kind[key.kind].record_type, who=who)
+        except errors.UnreadableRecord as unreadable:  # the others are looked at all the same
+            log.error("%s It is left alone. action=record_unreadable", unreadable)
+            continue
+        if renewed:
             log.warning("%s was overdue and is looked at again. action=promise_renewed", key)
     known = set(loop.ports.ledger.ids(Kind.TUNING))
     owner = loop.ports.ledger.owner()
@@ -44,7 +49,7 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
 
 def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
     """Give permits to the services that may be let go in this tick; the turns carry them out after one more look."""
-    services = [s for key in loop.ports.ledger.active() if key.kind is Kind.SERVICE and (s := read(loop, key, Service))]
+    services = [s for key in loop.ports.ledger.active() if key.kind is Kind.SERVICE and (s := _readable(loop, key))]
     if loop.policy.deletions_dry_run:
         log.warning("TEAR_DOWN_DRY_RUN is on: idle endpoints are marked and kept, and billed. action=dry_run")
     policy = loop.policy_now()
@@ -55,6 +60,14 @@ def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:
         update(loop, service.key, Service, lambda found, permit=permit: _permitted(found, permit))  # type: ignore[misc]
         loop.ports.turns.ring(service.key, who=who)
         log.info("%s may be put to sleep. action=permit_given", service.key)
+
+
+def _readable(loop: turn.Loop, key: Key) -> Service | None:
+    """Return the service; None for one that is gone or that this version cannot read, which `look_again` tells of."""
+    try:
+        return read(loop, key, Service)
+    except errors.UnreadableRecord:
+        return None
 
 
 def _permitted(found: Service, permit: fleet.Permit) -> Service:

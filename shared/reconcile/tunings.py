@@ -11,15 +11,15 @@ import msgspec
 from shared import errors
 from shared.domain import names, preflight, recipe, service, training, tuning
 from shared.domain.policy import Policy
-from shared.domain.record import Key, Kind
+from shared.domain.record import Header, Key, Kind
 from shared.domain.upload import folder_of
 from shared.reconcile import preparing
-from shared.reconcile.turn import Desk, Loop, Outcome, opened
+from shared.reconcile.turn import Desk, Loop, Outcome, decoded, opened
 
 SAMPLES_FILE = "samples.json"  # of prepare.SAMPLES, which is imported where it is needed
 UPDATE_ATTEMPTS_MAX = 5  # compare-and-set rounds against other tunings of the same service; more is a later turn's
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T", bound=Header)
 
 
 class TuningLife:
@@ -77,7 +77,7 @@ class TuningLife:
 
 def read(loop: Loop, key: Key, record_type: type[T]) -> T | None:
     stored = loop.ports.ledger.read(key)
-    return msgspec.convert(stored.body, record_type) if stored else None
+    return decoded(key, stored, record_type) if stored else None
 
 
 def _plan(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
@@ -147,7 +147,7 @@ def update(loop: Loop, key: Key, record_type: type[T], change: Callable[[T], T])
         stored = loop.ports.ledger.read(key)
         if stored is None:
             raise errors.TryLater(f"{key} was there and is gone.")
-        found = msgspec.convert(stored.body, record_type)
+        found = decoded(key, stored, record_type)
         changed = change(found)
         if changed == found:
             return

@@ -136,7 +136,7 @@ def bring_forward(loop: Loop, key: Key, record_type: type[Header], *, who: str) 
     if stored is None:
         log.info("%s is not known here. action=unknown_record", key)
         return
-    record = msgspec.convert(stored.body, record_type)
+    record = decoded(key, stored, record_type)
     now = loop.clock()
     if not records.may_be_brought_forward(record, lease=loop.policy.lease, now=now):
         return
@@ -148,7 +148,7 @@ def renew_promise(loop: Loop, key: Key, record_type: type[Header], *, who: str) 
     stored = loop.ports.ledger.read(key)
     if stored is None:
         return False
-    record = msgspec.convert(stored.body, record_type)
+    record = decoded(key, stored, record_type)
     now = loop.clock()
     if not records.is_overdue(record, tick=loop.policy.tick, lease=loop.policy.lease, now=now):
         return False
@@ -156,9 +156,23 @@ def renew_promise(loop: Loop, key: Key, record_type: type[Header], *, who: str) 
     return True
 
 
+def decoded(key: Key, stored: Stored, record_type: type[R]) -> R:
+    """Return what was stored as a record; raise UnreadableRecord when it is none of a kind that this version knows."""
+    try:
+        return msgspec.convert(stored.body, record_type)
+    except msgspec.ValidationError as error:
+        raise errors.UnreadableRecord(f"{key} cannot be read by this version of the app: {error}.") from None
+
+
 def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | None) -> None:
-    """Take one turn. `promised`: the promise that the message carries; None for a doorbell."""
-    life = lives.by_kind[key.kind]
+    """Take one turn. `promised`: the promise that the message carries; None for a doorbell. A record that cannot be read has none."""
+    try:
+        _take(loop, lives.by_kind[key.kind], key, who=who, promised=promised)
+    except errors.UnreadableRecord as unreadable:
+        log.error("%s It is left alone. action=record_unreadable", unreadable)
+
+
+def _take(loop: Loop, life: Life[Any], key: Key, *, who: str, promised: datetime | None) -> None:
     if promised is None:
         bring_forward(loop, key, life.record_type, who=who)
         return
@@ -166,7 +180,7 @@ def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | N
     if stored is None:
         log.info("%s is not known here. action=unknown_record", key)
         return
-    record = msgspec.convert(stored.body, life.record_type)
+    record = decoded(key, stored, life.record_type)
     if record.next_look_at != promised:
         return
     desk = Desk(loop=loop, who=who, record=record, stored=stored)
@@ -189,7 +203,7 @@ def _let_go(desk: Desk[Any], record_type: type[Header]) -> None:
     ledger, key, ours = desk.loop.ports.ledger, desk.record.key, desk.record.attempt_began_at
     for _ in range(LET_GO_ATTEMPTS_MAX if ours else 0):
         stored = ledger.read(key)
-        record = msgspec.convert(stored.body, record_type) if stored else None
+        record = decoded(key, stored, record_type) if stored else None
         if stored is None or record is None or record.attempt_began_at != ours:
             return
         now = desk.now
@@ -205,9 +219,9 @@ def _let_go(desk: Desk[Any], record_type: type[Header]) -> None:
 def _tell_opening(desk: Desk[Any]) -> None:
     """Announce at the first look that the record was opened: the door that opened it has no time for a slow topic."""
     record = desk.record
-    first = record.history[0]
-    if len(record.history) > 1 or record.next_look_at != first.at:
+    if len(record.history) != 1 or record.next_look_at != record.history[0].at:
         return
+    (first,) = record.history
     opening = Change(key=record.key, at=first.at, stage=record.stage, what=first.what, why=first.why, next_action=record.next_action)
     desk.loop.ports.announcer.announce(opening)
 

@@ -18,7 +18,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient, LinearRetry
 
 from shared.cloud.ledger import NONCE, BlobLedger
 from shared.domain.record import Key, Kind
-from shared.errors import LostRace, TryLater
+from shared.errors import LostRace, TryLater, UnreadableRecord
 from shared.ports import Ledger
 from tests.journeys import fakes
 
@@ -199,6 +199,15 @@ def test_a_marker_of_a_kind_that_a_newer_version_invented_is_passed_over(new_con
     ledger.activate(KEY)
 
     assert list(ledger.active()) == [KEY]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{", b"\xff", b"[" * 60_000], ids=lambda content: repr(content[:5]))
+def test_a_blob_that_is_no_document_is_refused_by_its_name(new_container: Callable[[str], ContainerClient], content: bytes) -> None:
+    container = new_container("ledger")
+    container.upload_blob(f"{KEY}.json", content)
+
+    with pytest.raises(UnreadableRecord, match=f"{KEY}.json"):
+        BlobLedger(container).read(KEY)
 
 
 def test_the_owner_is_made_once_and_the_same_for_every_process(new_ledger: Callable[[], Ledger]) -> None:
