@@ -303,6 +303,9 @@ def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     unknown = _unknown_deployment(record, endpoint)
     if unknown:
         return Adopt(name=unknown)
+    serving = _serves_unwritten(record, endpoint)
+    if serving:
+        return Promote(deployment=serving)
     outdated = _outdated_deployments(record)
     if outdated:
         return Retire(names=outdated, why="A later upload takes its place.")
@@ -344,6 +347,21 @@ def _unknown_deployment(record: Service, endpoint: EndpointView | None) -> str |
     known = {d.name for d in record.deployments}
     views = endpoint.deployments if endpoint else ()
     return next((v.name for v in views if v.owner == record.owner and v.name not in known), None)
+
+
+def _serves_unwritten(record: Service, endpoint: EndpointView | None) -> str | None:
+    """
+    Return the deployment that passed the gate and has all the traffic while the record does not have it live yet. It comes before whatever
+    was offered since: to that it is the one that goes on serving, and it must not go as a mere candidate that is out of date.
+    """
+    return next(
+        (
+            d.name
+            for d in record.deployments
+            if endpoint and endpoint.traffic == {d.name: 100} and not d.live_at and not d.retiring and gate.may_take_traffic(d.proof)
+        ),
+        None,
+    )
 
 
 def _outdated_deployments(record: Service) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ ENDED = frozenset({Stage.GOOD, Stage.STOPPED})
 # Azure ML's words are an open list (azure-ai-ml 1.35, _run_history_constants): any other word means "still at work".
 JOB_COMPLETED = "completed"
 JOB_CANCELED = "canceled"
+JOB_CANCEL_REQUESTED = "cancelrequested"
 JOB_ENDED_BADLY = frozenset({"failed", JOB_CANCELED, "notresponding"})
 
 
@@ -101,6 +102,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """Write down that its end is wanted, then ask for it; asked for again until the job shows it, since a request may be lost."""
+
     job: str
     reason: str
 
@@ -112,7 +115,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """Write down what the job shows now, then wait."""
+    """Write down what the job shows now (and that it was accepted, if whoever asked died before he wrote so), then wait."""
 
     status: str
     metrics: dict[str, float]
@@ -192,9 +195,9 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
         return _after_a_bad_end(record, job, policy)
     if status == JOB_COMPLETED:
         return Finish(stage=Stage.GOOD) if world.model_registered else Register(job=job.name)
-    if is_late and not record.cancel_requested:
+    if is_late and status != JOB_CANCEL_REQUESTED:
         return Cancel(job=job.name, reason=f"The job was not done {policy.job_deadline} after its submission.")
-    if job.status != record.job_status or world.metrics != record.metrics:
+    if record.submitted_at is None or job.status != record.job_status or world.metrics != record.metrics:
         return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)
     return Wait(until=now + policy.look_every, why=f"Job {job.name} is {job.status}.")
 

@@ -141,6 +141,12 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NoteSubmitted(msgspec.Struct, frozen=True, kw_only=True):
+    """The job shows, and whoever asked for it died before he wrote so: its deadline counts from now."""
+
+    job: str
+
+
 class Collect(msgspec.Struct, frozen=True, kw_only=True):
     """Look at what the job has written, and publish it."""
 
@@ -169,7 +175,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     next_action: str = ""
 
 
-Step = Prepare | RaiseNumber | Submit | Cancel | Collect | Plan | Join | Offer | Finish | Wait | Rest
+Step = Prepare | RaiseNumber | Submit | Cancel | NoteSubmitted | Collect | Plan | Join | Offer | Finish | Wait | Rest
 CHANGES_AZURE = (RaiseNumber, Submit, Cancel)  # or is about to
 
 
@@ -242,9 +248,11 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
             reason=f"Job {job.name} ended {job.status}: {asked.cancelled_because or job.failure or 'the service gives no reason.'}",
             next_action="Read the job's log in Azure ML studio and mend the cause, then upload the file again.",
         )
+    if asked.submitted_at is None:
+        return NoteSubmitted(job=job.name)
     if is_late and not asked.cancelled_because:
         return Cancel(job=job.name, reason=f"The job was not done {policy.prepare_deadline} after its submission.")
-    if asked.submitted_at is not None and now >= asked.submitted_at + 2 * policy.prepare_deadline:
+    if now >= asked.submitted_at + 2 * policy.prepare_deadline:
         return Finish(
             stage=Stage.STOPPED,
             reason=f"Job {job.name} is {job.status}, {policy.prepare_deadline} after it was canceled.",

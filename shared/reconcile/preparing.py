@@ -104,6 +104,12 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
     return _with_sources(desk, options, done)
 
 
+def seen_submitted(desk: TuningDesk, job: str) -> TuningOutcome:
+    assert desk.record.preparation is not None
+    record = desk.change(preparation=msgspec.structs.replace(desk.record.preparation, submitted_at=desk.now), reason="")
+    return Outcome(record=record, what="preparation_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
+
+
 def cancelled(desk: TuningDesk, job: str, reason: str) -> TuningOutcome:
     assert desk.record.preparation is not None
     try:

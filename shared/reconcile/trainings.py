@@ -45,8 +45,12 @@ class TrainingLife:
                 return Outcome(record=submitted, what="job_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
             case training.Cancel(job=job, reason=reason):
                 desk.save(desk.change(cancel_requested=True, reason=reason))
-                trainings.cancel(job)
-                return Outcome(record=desk.record, what="job_cancelled", why=reason, look_at=desk.now + desk.loop.policy.look_every)
+                try:
+                    trainings.cancel(job)
+                except errors.Stop as refused:  # it may have ended since it was looked at, and while it runs it is paid for
+                    raise errors.TryLater(str(refused)) from refused
+                look_at = desk.now + desk.loop.policy.look_every
+                return Outcome(record=desk.record, what="job_cancelled", why=reason, look_at=look_at, quiet=record.cancel_requested)
             case training.Register(job=job):
                 trainings.register(record.model, record.id, job=job, tags=record.tags)
                 metrics = trainings.metrics(job)
@@ -54,7 +58,8 @@ class TrainingLife:
                 return Outcome(record=trained, what="model_registered", why=f"{record.model}, version {record.id}.")
             case training.Note(status=status, metrics=metrics, until=until):
                 # A worker that died after its request left no time: then the deadline counts from the first look that shows the job.
-                noted = desk.change(job_status=status, metrics=metrics, submitted_at=record.submitted_at or desk.now)
+                accepted = {"stage": training.Stage.SUBMITTED, "submitted_at": record.submitted_at or desk.now}
+                noted = desk.change(job_status=status, metrics=metrics, **accepted)
                 return Outcome(record=noted, what="job_status", why=status, look_at=until, quiet=status == record.job_status)
             case training.Finish():
                 return self._ended(desk, step)

@@ -53,6 +53,8 @@ class TuningLife:
                 return preparing.submitted(desk, job)
             case tuning.Cancel(job=job, reason=reason):
                 return preparing.cancelled(desk, job, reason)
+            case tuning.NoteSubmitted(job=job):
+                return preparing.seen_submitted(desk, job)
             case tuning.Collect(job=job):
                 return preparing.collected(desk, job)
             case tuning.Plan():

@@ -80,6 +80,7 @@ def endpoint(*deployments: tuple[Deployment, str], traffic: dict[str, int] | Non
 
 BLUE, GREEN = deployed(FIRST, 1), deployed(SECOND, 2)
 TESTED, MUTE = deployed(SECOND, 2, smoke_passed=True), deployed(SECOND, 2, smoke_passed=False)
+TESTED_BLUE = msgspec.structs.replace(BLUE, smoke_passed=True)
 LIVE_BLUE = deployed(FIRST, 1, smoke_passed=True, live_at=NOON - timedelta(days=1))
 LIVE_GREEN = deployed(SECOND, 2, smoke_passed=True, live_at=NOON)
 RETIRING_BLUE = deployed(FIRST, 1, retiring=True)
@@ -148,6 +149,9 @@ UPDATE = [
     Line(name="green hangs", record=UPDATING, now=NOON + POLICY.deployment_deadline,
          world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Creating"), traffic=BLUE_100),
          step=GiveUp(tuning="t2", reason=f"Deployment {GREEN.name} was still Creating after 2:00:00.")),
+    Line(name="a still newer candidate, but this one has the traffic and only the record lags behind",
+         record=but(NEW, candidates=(FIRST, SECOND), deployments=(TESTED_BLUE,)),
+         world=endpoint((TESTED_BLUE, "Succeeded"), traffic=BLUE_100), step=Promote(deployment=BLUE.name)),
     Line(name="a still newer candidate: the unfinished one goes", record=but(UPDATING, deployments=(LIVE_BLUE, BLUE)),
          world=endpoint((LIVE_BLUE, "Succeeded")), step=Retire(names=(BLUE.name,), why="A later upload takes its place.")),
     Line(name="given up: its deployment is no candidate's any more",

@@ -96,6 +96,8 @@ PREPARED_BY_A_JOB = [
          record=msgspec.structs.replace(SEEN, upload=msgspec.structs.replace(UPLOAD, size=POLICY.prepare_here_bytes_max))),
     Line(name="numbered", record=NUMBERED, world=CURRENT, step=tuning.Submit(job=NAME)),
     Line(name="submitted and not to be seen", record=SUBMITTED, world=CURRENT, step=tuning.Submit(job=NAME)),
+    Line(name="it runs and nobody lived to write that it was accepted", record=NUMBERED, world=shows("Running"),
+         step=tuning.NoteSubmitted(job=NAME)),
     Line(name="at work", record=SUBMITTED, world=shows("Running"),
          step=Wait(until=NOON + POLICY.look_every, why=f"Job {NAME} prepares it and is Running.")),
     Line(name="a word that nobody knows", record=SUBMITTED, world=shows("Pondering"),
