@@ -60,7 +60,7 @@ def test_the_app_never_calls_what_would_run_or_fetch_what_somebody_else_wrote(na
 
 
 def test_the_app_imports_nothing_that_unpickles_unpacks_or_asks_past_the_sdks() -> None:
-    found = {}
+    found: dict[str, str] = {}
     for path, node in nodes():
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
