@@ -109,6 +109,8 @@ class Settings(BaseModel):
     JOB_DEADLINE: PositiveDuration = Field(timedelta(hours=24), description="a job that is not done by then is canceled")
     DEPLOYMENT_DEADLINE: PositiveDuration = Field(timedelta(hours=2), description="a deployment that is not ready by then is given up")
     JOB_ATTEMPTS_MAX: int = Field(1, ge=1, le=5, description="paid jobs for one training without a person's word")
+    JOBS_AT_ONCE_MAX: int = Field(4, ge=0, description="training jobs at work at once; further uploads wait and say so")
+    JOBS_PER_DAY_MAX: int = Field(20, ge=0, description="training jobs that begin on one day (UTC); further uploads wait and say so")
     STEP_ATTEMPTS_MAX: int = Field(5, ge=1, le=50, description="tries of one step before a record stops with a reason")
 
     IDLE_AFTER: PositiveDuration = Field(timedelta(hours=2), description="without a request for so long, an endpoint is idle")
@@ -135,6 +137,8 @@ class Settings(BaseModel):
             prepare_here_bytes_max=self.PREPARE_HERE_BYTES_MAX,
             prepare_deadline=self.PREPARE_DEADLINE,
             job_attempts_max=self.JOB_ATTEMPTS_MAX,
+            jobs_at_once_max=self.JOBS_AT_ONCE_MAX,
+            jobs_per_day_max=self.JOBS_PER_DAY_MAX,
             job_deadline=self.JOB_DEADLINE,
             deployment_deadline=self.DEPLOYMENT_DEADLINE,
             idle_after=self.IDLE_AFTER,

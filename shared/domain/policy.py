@@ -17,6 +17,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     prepare_here_bytes_max: int = 2 << 30  # of plain JSON lines; larger uploads are prepared by a job
     prepare_deadline: timedelta = timedelta(hours=6)  # of such a job, from submission to its end
     job_attempts_max: int = 1  # paid jobs for one training without a person's word
+    jobs_at_once_max: int = 4  # training jobs at work
+    jobs_per_day_max: int = 20  # training jobs that begin on one day, UTC
     job_deadline: timedelta = timedelta(hours=24)  # from submission to its end, queueing included
     deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs
     smoke_attempts_max: int = 5

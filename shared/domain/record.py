@@ -24,6 +24,7 @@ class Kind(StrEnum):
     TUNING = "tuning"
     TRAINING = "training"
     SERVICE = "service"
+    SLOTS = "slots"  # no record with a life: see shared.domain.slots
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -17,6 +17,7 @@ from shared.domain import names
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
+from shared.domain.slots import Slots, why_none_is_free
 from shared.domain.structs import learn
 
 
@@ -89,12 +90,19 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """What Azure ML shows of this training, read at one moment."""
 
     job: Job | None = None
+    slots: Slots = Slots()  # read only while a job has yet to be asked for
     model_registered: bool = False
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
 
 
 class RaiseNumber(msgspec.Struct, frozen=True):
     """Raise the job number in the ledger; the job is asked for in a later turn."""
+
+
+class TakeSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a slot for the job; it is asked for in a later turn."""
+
+    job: str
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,8 +136,8 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     next_action: str = ""
 
 
-Step = RaiseNumber | Submit | Cancel | Register | Note | Finish | Wait | Rest
-CHANGES_AZURE = (RaiseNumber, Submit, Cancel, Register)  # or is about to
+Step = RaiseNumber | TakeSlot | Submit | Cancel | Register | Note | Finish | Wait | Rest
+CHANGES_AZURE = (RaiseNumber, TakeSlot, Submit, Cancel, Register)  # or is about to
 
 
 def opened(
@@ -185,6 +193,9 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
     if job is None and is_late:
         reason = f"Job {record.job} was asked for and never showed, {policy.job_deadline} long."
         return Finish(stage=Stage.STOPPED, reason=reason, next_action="Look for it in Azure ML studio, then upload the file again.")
+    if job is None and record.submitted_at is None and record.job not in world.slots.at_work:
+        full = why_none_is_free(world.slots, policy, now)
+        return Wait(until=now + max(policy.tick, policy.look_every), why=full, told=True) if full else TakeSlot(job=record.job)
     if job is None:
         return Submit(job=record.job)
     if job.owner != record.owner or job.training != record.id:

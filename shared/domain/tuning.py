@@ -206,7 +206,8 @@ def _next(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
         return Offer()
     if world.training.stage == TrainingStage.STOPPED:
         return Finish(stage=Stage.STOPPED, reason=world.training.reason, next_action=world.training.next_action)
-    return Wait(until=now + policy.tick, why=f"Its training {record.training} is at work.")
+    waits_for = world.training.waits_for if world.training.job_status == "" else ""  # not what its job is doing
+    return Wait(until=now + policy.tick, why=f"Its training {record.training} is at work. {waits_for}".strip())
 
 
 def weight(path: str, size: int) -> int:

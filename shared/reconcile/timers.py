@@ -17,7 +17,7 @@ from shared.domain.policy import PAUSED_WHY
 from shared.domain.record import Key, Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
-from shared.reconcile import turn
+from shared.reconcile import slots, turn
 from shared.reconcile.tunings import read, update
 
 log = logging.getLogger("tuneloop.timers")
@@ -25,7 +25,11 @@ log = logging.getLogger("tuneloop.timers")
 
 def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
     """Renew the promises that were missed, and open the uploads that nobody reported."""
+    slots.free_what_is_nobodys(loop)
     for key in loop.ports.ledger.active():
+        if key.kind not in lives.by_kind:
+            loop.ports.ledger.deactivate(key)  # a marker of what has no life: its writer died before it took that away
+            continue
         try:
             renewed = turn.renew_promise(loop, key, lives.by_kind[key.kind].record_type, who=who)
         except errors.UnreadableRecord as unreadable:  # the others are looked at all the same

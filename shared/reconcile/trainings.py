@@ -8,6 +8,7 @@ from shared import errors
 from shared.domain import training
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
+from shared.reconcile import slots
 from shared.reconcile.turn import Desk, Loop, Outcome
 
 
@@ -22,7 +23,7 @@ class TrainingLife:
         trainings = loop.ports.trainings
         job = trainings.job(record.job)
         if job is None:
-            return training.World()
+            return training.World(slots=slots.read(loop)) if record.submitted_at is None else training.World()
         completed = job.status.lower() == training.JOB_COMPLETED
         return training.World(
             job=job,
@@ -37,8 +38,16 @@ class TrainingLife:
         record, trainings = desk.record, desk.loop.ports.trainings
         match step:
             case training.RaiseNumber():
+                if record.job_number:
+                    slots.give_back(desk.loop, record.job)
                 raised = desk.change(job_number=record.job_number + 1, submitted_at=None, job_status="")
                 return Outcome(record=raised, what="job_numbered", why=raised.job)
+            case training.TakeSlot(job=job):
+                full = slots.take(desk.loop, job=job, training_id=record.id)
+                if not full:
+                    return Outcome(record=record, what="slot_taken", why=job)
+                look_at, told = desk.now + desk.loop.policy.tick, record.waits_for == full
+                return Outcome(record=record, what="waits", why=full, look_at=look_at, quiet=told, waits_for=full)
             case training.Submit(job=job):
                 trainings.submit(job, recipe=record.recipe, uris=record.uris, tags=record.tags)
                 submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=record.submitted_at or desk.now)
@@ -70,9 +79,12 @@ class TrainingLife:
         return self._ended(desk, training.Finish(stage=training.Stage.STOPPED, reason=str(error), next_action=error.next_action))
 
     def attempts_max(self, step: training.Step, policy: Policy) -> int | None:
-        return None if isinstance(step, training.Finish | training.Note | training.Cancel) else policy.step_attempts_max
+        patient = training.Finish | training.Note | training.Cancel | training.TakeSlot
+        return None if isinstance(step, patient) else policy.step_attempts_max
 
     def _ended(self, desk: Desk[training.Training], step: training.Finish) -> Outcome[training.Training]:
+        if desk.record.job_number:
+            slots.give_back(desk.loop, desk.record.job)
         ring = tuple(Key(kind=Kind.TUNING, id=tuning) for tuning in desk.record.tunings)
         ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action)
         return Outcome(record=ended, what=step.stage.value, why=step.reason, ring=ring)

@@ -166,6 +166,9 @@ def decoded(key: Key, stored: Stored, record_type: type[R]) -> R:
 
 def take(loop: Loop, lives: Lives, key: Key, *, who: str, promised: datetime | None) -> None:
     """Take one turn. `promised`: the promise that the message carries; None for a doorbell. A record that cannot be read has none."""
+    if key.kind not in lives.by_kind:
+        log.warning("%s has no turns; dropped. action=message_dropped", key)
+        return
     try:
         _take(loop, lives.by_kind[key.kind], key, who=who, promised=promised)
     except errors.UnreadableRecord as unreadable:

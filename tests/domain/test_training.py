@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from shared.domain import names, training
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
-from shared.domain.training import Cancel, Finish, Job, Note, RaiseNumber, Register, Stage, Submit, Training, World
+from shared.domain.slots import Slots
+from shared.domain.training import Cancel, Finish, Job, Note, RaiseNumber, Register, Stage, Submit, TakeSlot, Training, World
 
 pytestmark = pytest.mark.light
 
@@ -28,6 +29,8 @@ RECIPE = Recipe(
 )  # fmt: skip
 OPEN = training.opened(ID, owner="o", tuning="t1", service="support-bot", dataset_sha256="ab", uris={}, recipe=RECIPE, now=NOON)
 NUMBERED: Training = msgspec.structs.replace(OPEN, job_number=1)
+HELD = Slots(day="2026-11-24", started=(J1,), at_work={J1: ID})
+OTHERS = Slots(day="2026-11-24", started=("ft-ffffffffffff-a1",), at_work={"ft-ffffffffffff-a1": "ffffffffffff"})
 RUNNING: Training = msgspec.structs.replace(NUMBERED, stage=Stage.SUBMITTED, submitted_at=NOON, job_status="Running")
 CANCELING: Training = msgspec.structs.replace(RUNNING, cancel_requested=True, reason="The job was not done in time.")
 NEXT_LOOK = NOON + POLICY.look_every
@@ -57,7 +60,20 @@ class Line:
 
 LIFE = [
     Line(name="open: the number first", record=OPEN, world=World(), step=RaiseNumber()),
-    Line(name="numbered: the job is asked for", record=NUMBERED, world=World(), step=Submit(job=J1)),
+    Line(name="numbered: a slot", record=NUMBERED, world=World(), step=TakeSlot(job=J1)),
+    Line(name="with a slot the job is asked for", record=NUMBERED, world=World(slots=HELD), step=Submit(job=J1)),
+    Line(name="with a slot it is asked for even when all are taken", record=NUMBERED, world=World(slots=HELD), step=Submit(job=J1),
+         policy=Policy(jobs_at_once_max=1, jobs_per_day_max=1)),
+    Line(name="as many at work as may be: it waits, and people are told", record=NUMBERED, world=World(slots=OTHERS),
+         policy=Policy(jobs_at_once_max=1),
+         step=Wait(until=NOON + POLICY.tick, told=True,
+                   why="JOBS_AT_ONCE_MAX is 1 and as many training jobs are at work; it waits until one has ended.")),
+    Line(name="as many today as may be: it waits, and people are told", record=NUMBERED, world=World(slots=OTHERS),
+         policy=Policy(jobs_per_day_max=1),
+         step=Wait(until=NOON + POLICY.tick, told=True, why="JOBS_PER_DAY_MAX is 1 and as many training jobs began on 2026-11-24; "
+                   "it waits for the next day (UTC).")),
+    Line(name="the next day counts anew", record=NUMBERED, world=World(slots=OTHERS), now=NOON + timedelta(hours=12),
+         policy=Policy(jobs_per_day_max=1), step=TakeSlot(job=J1)),
     Line(name="asked for, the reply was lost, nothing there: the same name again", record=RUNNING, world=World(), step=Submit(job=J1)),
     Line(name="first look: status written down", record=NUMBERED, world=seen("Queued"),
          step=Note(status="Queued", metrics={}, until=NEXT_LOOK)),

@@ -523,7 +523,8 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
 
 def record(world: World, key: Key) -> Any:
     body = msgspec.json.decode(world.records[key][0])
-    return msgspec.convert(body, LIVES.by_kind[key.kind].record_type)
+    life = LIVES.by_kind.get(key.kind)
+    return msgspec.convert(body, life.record_type) if life else body
 
 
 def all_of(world: World, kind: Kind) -> list[Any]:
