@@ -34,6 +34,8 @@ SETTINGS = {
     "LOOK_AGAIN_SCHEDULE": "*/5 * * * * *",
     "TEAR_DOWN_SCHEDULE": "*/2 * * * * *",
     "DELETIONS_PER_TICK_MAX": "10",
+    "JOBS_AT_ONCE_MAX": "20",
+    "JOBS_PER_DAY_MAX": "1000",  # all tests of a folder are one day
 }
 WITHIN_S = 240  # of any one thing on a loaded machine; typical are 5 to 20
 FAKE_TRAINER = shlex.join([sys.executable, str(ROOT / "tests" / "contract" / "azureml" / "fake_trainer.py")])
