@@ -121,6 +121,14 @@ def test_another_place_or_version_is_another_upload(field: str) -> None:
     assert other.id != UPLOAD.id
 
 
+@pytest.mark.parametrize(("one", "other"), [("caf\u00e9", "cafe\u0301"), ("A", "a"), ("\u0430", "a"), ("a ", "a"), ("ﬁ", "fi")], ids=ascii)
+def test_names_that_look_alike_are_two_uploads(one: str, other: str) -> None:
+    first, second = (msgspec.structs.replace(UPLOAD, path=upload.checked_path(f"{name}/a.jsonl")) for name in (one, other))
+
+    assert first.id != second.id
+    assert upload.service_of(first.path) != upload.service_of(second.path)
+
+
 @pytest.mark.parametrize(("field", "value"), [("size", 10), ("last_modified", NOON + timedelta(hours=1))])
 def test_size_and_time_are_no_part_of_an_uploads_identity(field: str, value: object) -> None:
     assert msgspec.structs.replace(UPLOAD, **{field: value}).id == UPLOAD.id

@@ -37,6 +37,12 @@ SETTINGS = {
     "JOBS_AT_ONCE_MAX": "20",
     "JOBS_PER_DAY_MAX": "1000",  # all tests of a folder are one day
 }
+CANARY = "c4n4ryKeyOf64Base64Characters+/0123456789=="
+SECRETS = {  # nobody reads them: a test looks where they turn up
+    "CANARY_STORAGE": f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={CANARY};EndpointSuffix=core.windows.net",
+    "CANARY_SIGNED": f"https://acc.blob.core.windows.net/c?sv=2024-11-04&sig={CANARY}",
+    "HF_TOKEN": CANARY,
+}
 WITHIN_S = 240  # of any one thing on a loaded machine; typical are 5 to 20
 FAKE_TRAINER = shlex.join([sys.executable, str(ROOT / "tests" / "contract" / "azureml" / "fake_trainer.py")])
 DEADLINE = "00:01:00"  # of a job and of a deployment in the quick cloud
@@ -72,6 +78,11 @@ class App:
     @property
     def uploads(self) -> Any:
         return self.records.datasets._uploads
+
+    def written(self) -> list[bytes]:
+        """Return all that the app wrote into its two containers."""
+        containers = (self.records.ledger._container, self.records._prepared)
+        return [one.download_blob(blob.name).readall() for one in containers for blob in one.list_blobs() if blob.size]
 
     def upload(self, path: str, content: bytes, *, wishes: dict[str, Any] | None = None) -> str:
         """Upload as an owner would, with a quick recipe beside it; return the tuning's id."""
@@ -179,7 +190,7 @@ def started(data: Path, traffic: Path, *arguments: str, **settings: str) -> Iter
     """Start a local cloud with short waits, the app in it, and its traffic recorded."""
     words = ["--ports", "auto", "--metric-grain", "1", "--message-lease", "5", "--traffic", str(traffic), *arguments]
     words += ["--settings", str(ROOT / "local.settings.json.example")]
-    for name, value in {**SETTINGS, **settings}.items():
+    for name, value in {**SETTINGS, **SECRETS, **settings}.items():
         words += ["--set", f"{name}={value}"]
     with Started(data, words) as running:
         yield App(running, traffic)

@@ -12,12 +12,12 @@ from functools import partial
 
 import pytest
 
-from localcloud import listeners
+from localcloud import azurite, listeners
 from shared.domain import smoke
 from shared.domain.record import Kind
 from tests import recordings as recorded
 from tests.localcloud.hosts import family
-from tests.loop.conftest import waited
+from tests.loop.conftest import CANARY, waited
 
 pytestmark = pytest.mark.slow
 
@@ -339,8 +339,27 @@ def test_no_log_holds_a_line_of_a_dataset_a_token_or_a_key(app):
     said = "".join(path.read_text("utf-8", "replace") for path in logs)
 
     assert len(logs) > 4
-    for secret in ("is in hall", "Dear diary", "Bearer ey", "AccountKey=", app.running.token()[:40]):
-        assert secret not in said
+    assert secrets_in(app, said) == []
+    assert "is in hall" not in said
+    assert "Dear diary" not in said
+
+
+def test_no_record_report_message_or_announcement_holds_a_token_or_a_key(app):
+    """Over all that this file did: every blob that the app wrote, and all that it told its topic."""
+    blobs = app.written()
+    announced = app.running.announced()
+    said = "".join(content.decode("utf-8", "replace") for content in blobs) + json.dumps(announced)
+
+    assert CANARY in str(app.running.settings)  # it was there to be told
+    assert len(blobs) > 20
+    assert len(announced) > 20
+    assert secrets_in(app, said) == []
+
+
+def secrets_in(app, text: str) -> list[str]:
+    """Return the secrets, of whatever kind this cloud has, that stand in the text."""
+    token = app.running.token()
+    return [secret for secret in (CANARY[:20], azurite.KEY, "AccountKey=", "sig=", "Bearer ey", token[:40], token[-20:]) if secret in text]
 
 
 def test_the_recorded_loop_holds_every_call_of_the_sdk_at_its_api_version_and_loses_none(app):
