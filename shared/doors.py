@@ -51,6 +51,11 @@ def turn_poisoned(body: bytes) -> None:
 
     message = arrivals.message(body.decode("utf-8", "replace"))
     log.error("A turn for %s failed too often; the timer looks again. action=turn_poisoned", message[0] if message else "?")
+    try:
+        if message:
+            arrivals.turn_poisoned(wiring.loop(), message[0])
+    except Exception as error:  # noqa: BLE001 - whatever it is, the message is told of once and gone
+        log.warning("Nobody but the log was told of it (%s). action=announce_failed", type(error).__name__)
 
 
 def look_again(*, who: str) -> None:

@@ -41,6 +41,7 @@ JOB_ENDED_BADLY = frozenset({"failed", JOB_CANCELED, "notresponding"})
 class Training(Header, frozen=True, kw_only=True):
     """The record of one training."""
 
+    stage: Stage  # narrower than the header's: a stage that only a newer version knows is left alone, since acting on it may pay twice
     dataset_sha256: str
     uris: dict[str, str]  # split -> URI, of the tuning that opened it
     recipe: Recipe

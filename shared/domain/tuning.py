@@ -63,6 +63,7 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
 class Tuning(Header, frozen=True, kw_only=True):
     """The record of one upload."""
 
+    stage: Stage  # narrower than the header's: a stage that only a newer version knows is left alone, since acting on it may pay twice
     upload: Upload
     preparation: Preparation | None = None  # None: no job was asked for
     prepared: Prepared | None = None

@@ -19,6 +19,7 @@ from shared.domain import doorbell, tuning
 from shared.domain.record import Key, Kind
 from shared.domain.upload import ID_LENGTH, checked_path, is_dataset
 from shared.plain import plain
+from shared.ports import Change
 from shared.reconcile import turn
 
 log = logging.getLogger("tuneloop.arrivals")
@@ -67,6 +68,13 @@ def job_event(loop: turn.Loop, event: doorbell.Event, *, workspace_id: str, who:
         log.info("%s: event ignored, %s. action=foreign_event", who, _shown(key.why))
         return
     loop.ports.turns.ring(key, who=who)
+
+
+def turn_poisoned(loop: turn.Loop, key: Key) -> None:
+    """Announce a turn that failed too often. Nothing is replayed: what its message knew, the timer sees in the record."""
+    why = "A turn did not end, however often it was tried, and its message was put aside; the timer looks at the record again."
+    told = Change(key=key, at=loop.clock(), stage="", what="turn_poisoned", why=why, next_action="Look into the app's log for what fails.")
+    loop.ports.announcer.announce(told)
 
 
 def message(text: str) -> tuple[Key, str, datetime | None] | None:

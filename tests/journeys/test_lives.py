@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from shared.domain import names, service, training, tuning
-from shared.domain.record import Kind
+from shared.domain.record import Key, Kind
+from shared.reconcile import arrivals
 from tests.journeys import fakes
 from tests.journeys.stories import Story
 
@@ -328,3 +329,14 @@ def test_a_deployment_that_was_accepted_and_never_shows_is_given_up_at_its_deadl
 
     (candidate,) = only(story, Kind.SERVICE).candidates
     assert "never showed" in candidate.failure
+
+
+def test_a_turn_that_failed_too_often_is_announced_and_replays_nothing(story):
+    tuning = story.uploaded("support-bot/2026-11.jsonl")
+    story.run(timedelta(minutes=2))
+    key = Key(kind=Kind.TUNING, id=tuning)
+    before = dict(story.world.records), list(story.world.queue)
+    arrivals.turn_poisoned(story.loop, key)
+
+    assert (story.world.changes[-1].key, story.world.changes[-1].what) == (key, "turn_poisoned")
+    assert (dict(story.world.records), list(story.world.queue)) == before

@@ -111,3 +111,17 @@ def test_a_document_that_is_no_record_is_refused_by_its_key() -> None:
 
     with pytest.raises(errors.UnreadableRecord, match="tuning/0123456789ab cannot be read"):
         turn.decoded(Key(kind=Kind.TUNING, id="0123456789ab"), Stored(body={"stage": 1}, version="1"), TuningLife.record_type)
+
+
+@pytest.mark.parametrize("kind", [Kind.TUNING, Kind.TRAINING])
+def test_a_stage_that_a_newer_version_invented_is_left_alone_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: Kind) -> None:
+    """To an older version it is neither an end nor a beginning: whatever it did might be paid for twice."""
+    story = Story(tmp_path)
+    story.uploaded("shop/a.jsonl")
+    story.run(timedelta(minutes=10))
+    (key,) = [key for key in story.world.records if key.kind is kind]
+    written = spoiled(story, key, {"stage": "held", "job_number": 0, "recipe": None} if kind is Kind.TUNING else {"stage": "held"})
+    story.run(HOUR)
+
+    assert story.world.records[key][0] == written
+    assert any("action=record_unreadable" in record.getMessage() and str(key) in record.getMessage() for record in caplog.records)
