@@ -230,3 +230,20 @@ def test_while_our_clock_alone_is_wrong_nothing_is_deleted_and_later_all_goes_on
     story.run(timedelta(hours=12))
     assert story.world.endpoints == {}
     assert story.world.effects["job"] == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- flood
+
+
+def test_a_thousand_different_uploads_at_once_pay_for_no_more_than_the_limits_and_the_rest_says_what_it_waits_for(story: Story) -> None:
+    policy = story.loop.policy
+    few = fakes.ROWS.splitlines(keepends=True)[:12]
+    for number in range(1_000):
+        story.uploaded(f"flood-{number}/a.jsonl", b"".join(few).replace(b"order", b"box %d" % number), doors_ring=1)
+    story.run(timedelta(minutes=19))
+
+    trainings = fakes.all_of(story.world, Kind.TRAINING)
+    paid = {name.split("-")[1] for name in story.world.jobs}
+    assert len(fakes.all_of(story.world, Kind.TUNING)) == len(trainings) == 1_000
+    assert len(paid) == policy.jobs_at_once_max
+    assert all("JOBS_AT_ONCE_MAX" in training.waits_for for training in trainings if training.id not in paid)
