@@ -17,6 +17,7 @@ from shared.domain.structs import learn
 from shared.plain import plain
 
 HISTORY_LENGTH_MAX = 200  # entries; a guess: months of a calm service, and far below a blob's size that would hurt
+PROMISE_AHEAD_MAX = timedelta(hours=1)  # a message may hide for 7 days; looking hourly costs little and heals drift
 REASON_LENGTH_MAX = 2000  # characters of a reason that comes from Azure
 
 
@@ -93,8 +94,11 @@ def settled(record: R) -> R:
 
 
 def at_work(record: Header, *, lease: timedelta, now: datetime) -> bool:
-    """Tell whether a worker may be in the middle of a step: one began, and not longer ago than a function may run."""
-    return record.attempt_began_at is not None and now < record.attempt_began_at + lease
+    """
+    Tell whether a worker may be in the middle of a step: one began, and not longer ago than a function may run. One that began farther
+    ahead than that was written by a clock that was wrong, and nobody knows when.
+    """
+    return record.attempt_began_at is not None and abs(now - record.attempt_began_at) < lease
 
 
 def may_be_brought_forward(record: Header, *, lease: timedelta, now: datetime) -> bool:
@@ -104,6 +108,10 @@ def may_be_brought_forward(record: Header, *, lease: timedelta, now: datetime) -
 
 
 def is_overdue(record: Header, *, tick: timedelta, lease: timedelta, now: datetime) -> bool:
-    """Tell whether the promised look was missed by more than a tick, so its message must be lost."""
-    missed = record.next_look_at is None or record.next_look_at + tick < now
+    """
+    Tell whether the promised look was missed by more than a tick, so its message must be lost. No promise is more than an hour ahead: one
+    that is was made by a clock that was wrong, and nothing would come before it.
+    """
+    promised = record.next_look_at
+    missed = promised is None or not now - tick <= promised <= now + PROMISE_AHEAD_MAX + tick
     return missed and not at_work(record, lease=lease, now=now)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("tuneloop.turn")
 
 LET_GO_ATTEMPTS_MAX = 5  # compare-and-set rounds against others; after that the lease ends the claim
-PROMISE_AHEAD_MAX = timedelta(hours=1)  # a message may hide for 7 days; looking hourly costs little and heals drift
 
 R = TypeVar("R", bound=Header)
 
@@ -286,7 +285,7 @@ def _again(desk: Desk[Any], name: str, sentence: str, *, after: timedelta | None
 def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
     """Write what a step came to with the next promise, then tell and ring; a crash in between is healed by the timer."""
     now = desk.now
-    look_at = min(outcome.look_at or now, now + PROMISE_AHEAD_MAX)
+    look_at = min(outcome.look_at or now, now + records.PROMISE_AHEAD_MAX)
     record = msgspec.structs.replace(outcome.record, next_look_at=look_at, waits_for=outcome.waits_for[: records.REASON_LENGTH_MAX])
     if not outcome.quiet:
         record = records.noted(record, at=now, who=desk.who, what=outcome.what, why=outcome.why)
@@ -305,7 +304,7 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
 
 def _wait(desk: Desk[Any], step: Wait) -> None:
     now = desk.now
-    until, why = min(step.until, now + PROMISE_AHEAD_MAX), step.why[: records.REASON_LENGTH_MAX]
+    until, why = min(step.until, now + records.PROMISE_AHEAD_MAX), step.why[: records.REASON_LENGTH_MAX]
     is_news = step.told and desk.record.waits_for != why
     record = desk.change(next_look_at=until, attempt_began_at=None, waits_for=why)
     desk.save(records.noted(record, at=now, who=desk.who, what="waits", why=why) if is_news else record)

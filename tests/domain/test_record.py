@@ -127,6 +127,9 @@ CASES = [
     Case(name="somebody works long, which is allowed", look_in=-10 * MINUTE, began=LEASE - timedelta(seconds=1), at_work=True),
     Case(name="the worker died", look_in=-12 * MINUTE, began=LEASE, overdue=True),
     Case(name="the worker died, the promise is for later", look_in=MINUTE, began=LEASE, forward=True),
+    Case(name="promised by a clock that was a day ahead", look_in=timedelta(days=1), forward=True, overdue=True),
+    Case(name="at work by a clock that was a day ahead", look_in=-12 * MINUTE, began=-timedelta(days=1), overdue=True),
+    Case(name="at work by a clock that is a little ahead", look_in=-12 * MINUTE, began=-MINUTE, at_work=True),
     Case(name="at work on a record without a promise", began=MINUTE, at_work=True),
 ]
 

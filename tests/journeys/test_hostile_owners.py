@@ -232,6 +232,25 @@ def test_while_our_clock_alone_is_wrong_nothing_is_deleted_and_later_all_goes_on
     assert story.world.effects["job"] == 1
 
 
+@pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(days=-365)], ids=str)
+def test_what_was_promised_by_a_wrong_clock_is_kept_by_the_timer_even_if_every_message_is_lost(story: Story, jump: timedelta) -> None:
+    """And if all workers died in the middle of a step: a year ahead, both their promises and their leases would last as long."""
+    story.loop = replace(story.loop, ports=replace(story.loop.ports, metrics=HonestMetrics(story.world)))
+    eight_live(story)
+    story.loop = replace(story.loop, clock=lambda: story.world.now + jump)
+    story.run(HOUR)
+    for key in story.world.active:
+        body, version = story.world.records[key]
+        began = (story.world.now + jump).isoformat()
+        story.world.records[key] = (json.dumps({**json.loads(body), "attempt_began_at": began}).encode(), version)
+    story.world.queue.clear()
+
+    story.loop = replace(story.loop, clock=lambda: story.world.now)
+    story.run(timedelta(hours=12))
+    assert story.world.endpoints == {}
+    assert story.world.active == set()
+
+
 # ----------------------------------------------------------------------------------------------------------------- flood
 
 
