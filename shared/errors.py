@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.plain import plain
+from shared.plain import plain, plain_lines
 
 
 class TuneloopError(Exception):
@@ -23,7 +23,7 @@ class WrongSettings(TuneloopError):
     """The app cannot start with these settings; the text names every fault at once, a line for each."""
 
     def __init__(self, text: str) -> None:
-        Exception.__init__(self, "\n".join(line[: len(line) - len(line.lstrip())] + plain(line) for line in text.splitlines()))
+        Exception.__init__(self, plain_lines(text))
 
 
 class TryLater(TuneloopError):

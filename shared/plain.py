@@ -8,6 +8,7 @@ address. What is taken out for a secret is a net under the rule that nobody writ
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Final
 
 CHARACTERS_MAX: Final = 2_000
@@ -32,6 +33,16 @@ def plain(text: str, *, limit: int = CHARACTERS_MAX) -> str:
     if not line.isprintable():
         line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def plain_lines(text: str) -> str:
+    """Return the text line by line, each plain; what indents it stays."""
+    return "\n".join(line[: len(line) - len(line.lstrip())] + plain(line) for line in text.splitlines())
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return what Python shows of an error that nobody expected: it may quote a signed address, as each error of a library may."""
+    return plain_lines("".join(traceback.format_exception(error)))
 
 
 def is_plain(text: str) -> bool:

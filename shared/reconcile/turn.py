@@ -26,6 +26,7 @@ from shared import errors
 from shared.domain import record as records
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.record import Header, Key
+from shared.plain import traceback_of
 from shared.ports import Change, Ports, Stored
 
 if TYPE_CHECKING:
@@ -237,8 +238,8 @@ def _look(desk: Desk[Any], life: Life[Any]) -> None:
         after = getattr(error, "after", None) or loop.policy.back_off(2)
         _wait(desk, Wait(until=desk.now + after, why=f"The world could not be read: {error}"))
         return
-    except Exception as error:
-        log.exception("Observing %s failed. action=observe_failed", desk.record.key)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the record is looked at again
+        log.error("Observing %s failed. %s action=observe_failed", desk.record.key, traceback_of(error))
         _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=f"The world could not be read ({type(error).__name__})."))
         return
     step = life.decide(desk.record, world, loop.policy_now(), desk.now)
@@ -267,8 +268,8 @@ def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
         return _settled(life.stop(desk, error))
     except errors.TuneloopError as error:
         return _again(desk, name, str(error), after=getattr(error, "after", None))
-    except Exception as error:
-        log.exception("%s for %s failed. action=step_failed", name, desk.record.key)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a line of the history
+        log.error("%s for %s failed. %s action=step_failed", name, desk.record.key, traceback_of(error))
         return _again(desk, name, f"unexpected {type(error).__name__}, see the app's log.", after=None)
 
 

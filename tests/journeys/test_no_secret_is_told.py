@@ -88,6 +88,29 @@ def test_what_azure_quotes_in_an_error_is_told_without_the_secret(
     assert "(hidden)" in told
 
 
+@pytest.mark.parametrize("port", ["trainings.catalogue", "trainings.job"], ids=["in a step", "in a look"])
+def test_an_error_that_nobody_expected_is_logged_with_its_traceback_and_without_the_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, port: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    story = Story(tmp_path)
+    where, _, name = port.partition(".")
+
+    def broken(*_: object, **__: object) -> None:
+        try:
+            raise KeyError(SAID[0])
+        except KeyError as cause:
+            raise RuntimeError(f"{SAID[1]}\n{SAID[2]}") from cause
+
+    monkeypatch.setattr(getattr(story.loop.ports, where), name, broken)
+    story.uploaded("shop/a.jsonl")
+    story.run(timedelta(hours=1))
+
+    assert "Traceback (most recent call last)" in caplog.text
+    assert "in broken" in caplog.text
+    assert "c4n4ry" not in everything_told(story, caplog)
+
+
 def test_no_secret_of_the_environment_is_told_whatever_is_uploaded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     story = Story(tmp_path)
