@@ -1,0 +1,1 @@
+"""The shipped loop, lived through bad days that one integer draws: see docs/simulation.md."""

@@ -1,0 +1,156 @@
+"""
+Replay one history, live a range of them, or look for the deliberate bugs afresh.
+
+    python -m tests.simulation --seed 484 --trace
+    python -m tests.simulation --seeds 0:20000 --jobs 2 --append histories.jsonl
+    python -m tests.simulation --bugs --seeds 0:2000
+    python -m tests.simulation --sum histories.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.history import lived
+
+ROOT = Path(__file__).parents[2]
+CHUNK = 200  # histories that one process lives before it reports
+
+
+def code_hash() -> str:
+    """Return what a figure is about: only ranges with the same hash over shipped code, simulation and dependencies add up."""
+    files = [*ROOT.glob("shared/**/*.py"), *ROOT.glob("tests/simulation/*.py"), *ROOT.glob("requirements*.txt")]
+    files += [ROOT / "tests" / "journeys" / "fakes.py", ROOT / "tests" / "places.py"]
+    hashed = sha256()
+    for file in sorted(files):
+        hashed.update(f"{file.relative_to(ROOT)}\0".encode() + sha256(file.read_bytes()).digest())
+    return hashed.hexdigest()[:16]
+
+
+def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
+    gc.set_threshold(100_000)
+    began, counts, ends, calls, broken = time.process_time(), Counter[str](), Counter[str](), 0, []
+    for seed in range(*bounds):
+        verdict = lived(seed)
+        counts.update(verdict.counts)
+        ends.update(verdict.ends)
+        calls += verdict.calls
+        if verdict.violations:
+            broken.append([seed, verdict.violations[0]])
+    return {
+        "histories": bounds[1] - bounds[0],
+        "seconds": time.process_time() - began,
+        "calls": calls,
+        "counts": dict(counts),
+        "ends": dict(ends),
+        "broken": broken,
+    }
+
+
+def added(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sum of what ranges came to."""
+    total: dict[str, Any] = {"histories": 0, "seconds": 0.0, "calls": 0, "counts": Counter(), "ends": Counter(), "broken": []}
+    for part in parts:
+        for name in ("histories", "seconds", "calls", "broken"):
+            total[name] += part[name]
+        for name in ("counts", "ends"):
+            total[name].update(part[name])
+    total["counts"], total["ends"] = dict(sorted(total["counts"].items())), dict(sorted(total["ends"].items()))
+    return total
+
+
+def shown(total: dict[str, Any]) -> str:
+    faults = sum(total["counts"].get(name, 0) for name in ("before", "after", "kill_before", "kill_after", "stall", "function_limit"))
+    per_minute = total["histories"] / max(total["seconds"], 1e-9) * 60
+    lines = [
+        f"{total['histories']:,} histories, {len(total['broken'])} broken, {per_minute:,.0f} a minute and core",
+        f"{total['calls'] / total['histories']:,.0f} calls and {faults / total['histories']:.1f} faults in each",
+        "counts: " + ", ".join(f"{name} {count:,}" for name, count in total["counts"].items()),
+        "ends: " + ", ".join(f"{name} {count:,}" for name, count in total["ends"].items()),
+    ]
+    return "\n".join([*lines, *(f"seed {seed}: {sentence}" for seed, sentence in total["broken"])])
+
+
+def replay(seed: int, *, trace: bool) -> int:
+    verdict = lived(seed)
+    out = sys.stdout
+    if trace:
+        out.writelines(f"{line}\n" for line in verdict.trace)
+    out.write(f"seed {seed}: {verdict.calls} calls, trace {verdict.digest[:16]}, {dict(sorted(verdict.counts.items()))}\n")
+    out.writelines(f"{sentence}\n" for sentence in verdict.violations or ["Every promise was kept."])
+    return 1 if verdict.violations else 0
+
+
+def look_for_bugs(first: int, end: int) -> int:
+    missed = 0
+    for name, bug in BUGS.items():
+        with bug.patch():
+            found = next((v for seed in range(first, end) if (v := lived(seed)).violations), None)
+        missed += found is None
+        sys.stdout.write(
+            f"| `{name}` | {bug.what} | {found.seed if found else '-'} | {found.violations[0] if found else 'not noticed'} |\n"
+        )
+        sys.stdout.flush()
+    return 1 if missed else 0
+
+
+def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
+    bounds = [(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
+    if jobs > 1:
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            total = added(pool.imap(live_range, bounds))
+    else:
+        total = added(map(live_range, bounds))
+    sys.stdout.write(shown(total) + "\n")
+    if append:
+        line = {"hash": code_hash(), "python": sys.version.split()[0], "seeds": [first, end], **total}
+        with append.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    return 1 if total["broken"] else 0
+
+
+def summed(file: Path) -> int:
+    """Add up the ranges of a file that were lived with this very code; a seed counts once."""
+    ranges = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    ours = sorted((one for one in ranges if one["hash"] == code_hash()), key=lambda one: one["seeds"])
+    apart, reached = [], -1
+    for one in ours:
+        if one["seeds"][0] >= reached:
+            apart.append(one)
+            reached = one["seeds"][1]
+    left = f"{len(ranges) - len(apart)} of {len(ranges)} ranges left out: another code, or seeds that were counted already.\n"
+    sys.stdout.write((shown(added(apart)) if apart else "No range of this code.") + "\n" + left)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, help="replay this history")
+    parser.add_argument("--trace", action="store_true", help="and show every call of it")
+    parser.add_argument("--seeds", metavar="A:B", help="live the histories A to B - 1")
+    parser.add_argument("--jobs", type=int, default=1, help="in so many processes")
+    parser.add_argument("--append", type=Path, metavar="FILE", help="add a line with what the range came to")
+    parser.add_argument("--bugs", action="store_true", help="look for each deliberate bug in the range")
+    parser.add_argument("--sum", type=Path, metavar="FILE", help="add up the ranges of a file")
+    asked = parser.parse_args(arguments)
+    if asked.sum:
+        return summed(asked.sum)
+    if asked.seed is not None:
+        return replay(asked.seed, trace=asked.trace)
+    first, end = map(int, (asked.seeds or "0:1000").split(":"))
+    return look_for_bugs(first, end) if asked.bugs else live_ranges(first, end, jobs=asked.jobs, append=asked.append)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

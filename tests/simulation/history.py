@@ -1,0 +1,354 @@
+"""
+One history: owners upload, Azure works, things go wrong; then everything is mended, and what is left must come to its end.
+
+Everything about it follows from one integer. `lived(seed)` returns what happened; `violations` is empty if every promise was kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import gettempdir
+
+import msgspec
+
+from shared.domain import doorbell, service, training, tuning
+from shared.domain.policy import Policy
+from shared.domain.record import Key, Kind
+from shared.domain.upload import bare_etag
+from shared.prepare import Options
+from shared.reconcile import arrivals, timers, turn
+from shared.reconcile.services import ServiceLife
+from shared.reconcile.trainings import TrainingLife
+from shared.reconcile.tunings import TuningLife
+from tests.journeys.fakes import ROWS
+from tests.simulation import standin
+from tests.simulation.azure import MINUTE, OWNER, Azure
+from tests.simulation.machine import Line, Machine, Mix
+from tests.simulation.ports import ACCOUNT, CONTAINER, ports
+
+POLICY = Policy(
+    look_every=timedelta(minutes=4),
+    tick=timedelta(minutes=10),
+    job_attempts_max=2,
+    job_deadline=timedelta(hours=2),
+    deployment_deadline=timedelta(hours=1),
+    idle_after=timedelta(minutes=40),
+    idle_grace=timedelta(minutes=12),
+    endpoint_kept_for=timedelta(hours=1),
+)
+FAULTY_MS = 300 * MINUTE
+HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, waited for and deleted
+TICK_MS = 10 * MINUTE
+REDELIVERED_MS = (10_000, 30_000, 60_000, 300_000, 600_000)  # of an event, after a handler that failed
+MESSAGE_AGAIN_MS = (60_000, 600_000)  # of a queue message: after an exception, after its worker died
+DEQUEUED_MAX = 5
+DEAD_NOTICED_MS = 30_000
+WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+STORAGE = f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+VALID = (ROWS, ROWS.replace(b"hall", b"yard"), ROWS.replace(b"order", b"parcel"))
+INVALID = b'{"messages": "none"}\n' * 40
+CONTENTS = (*VALID, INVALID)
+SERVICES = ("shop", "desk", "hotel")
+EXHAUSTED = re.compile(r" failed \d+ times: ")  # the one good reason to stop by itself: every try of a step failed
+
+RECORD_TYPES = {Kind.TUNING: tuning.Tuning, Kind.TRAINING: training.Training, Kind.SERVICE: service.Service}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    seed: int
+    violations: tuple[str, ...]
+    trace: tuple[Line, ...]
+    calls: int
+    counts: Mapping[str, int]  # of faults and effects
+    ends: Mapping[str, int]  # of records, by kind and stage
+
+    @property
+    def digest(self) -> str:
+        """A hash over every line of the trace: two replays are the same if this is."""
+        return sha256("\n".join(map(str, self.trace)).encode()).hexdigest()
+
+
+class _Heard(logging.Handler):
+    """The app says on ERROR that something unforeseen left a step; the loop goes on, and the simulation must not."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(logging.ERROR)
+        self.machine = machine
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.machine.broken(f"The app logged: {record.getMessage()} ({record.exc_info[1]!r})" if record.exc_info else record.getMessage())
+
+
+def drawn_mix(seed: int) -> Mix:
+    """Return how much goes wrong in this history: each kind is off with 30 %, else below its most, small values as often as large."""
+    draw = random.Random(seed ^ 0x5EED).random
+
+    def rate(most: float) -> float:
+        off, exponent = draw() < 0.3, 1.5 * draw()
+        return 0.0 if off else float(most * 10.0**-exponent)
+
+    def one_of(*values: float) -> float:
+        return values[int(draw() * len(values))]
+
+    return Mix(
+        rates=tuple(rate(most) for most in (0.12, 0.12, 0.05, 0.06, 0.10)),
+        stall_ms=int(one_of(60_000, 900_000, 1_800_000)),
+        events_lost=one_of(0.0, 0.1, 0.5, 1.0),
+        messages_doubled=one_of(0.0, 0.1, 0.4),
+        ticks_missed=one_of(0.0, 0.1, 0.5),
+        metrics_out=one_of(0.0, 0.0, 0.1, 0.4),
+    )
+
+
+class History:
+    """One installation of the app, its owners and its clients."""
+
+    def __init__(self, seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None = None, policy: Policy = POLICY) -> None:
+        self.machine = Machine(seed, mix or drawn_mix(seed), plan=plan)
+        self.azure = Azure(self.machine, policy)
+        self.azure.on_job_end, self.azure.on_traffic = self._job_ended, self._clients_come
+        self.policy = policy
+        self.loop = turn.Loop(
+            ports=ports(self.azure, self._delivered),
+            policy=policy,
+            clock=self.machine.now,
+            workdir=Path(gettempdir()),
+            options=Options(),
+            serving_instance_type="Standard_NC24ads_A100_v4",
+        )
+        self.lives = turn.Lives(by_kind={Kind.TUNING: TuningLife(), Kind.TRAINING: TrainingLife(), Kind.SERVICE: ServiceLife()})
+        self.versions: dict[tuple[str, str], bytes] = {}  # path, bare ETag
+        self.draw = random.Random(seed ^ 0x11FE).random
+        self.uploads_left = 0
+        self.machine.at(TICK_MS, self._tick)
+
+    # ------------------------------------------------------------------------------------------------- what happens
+
+    def draw_life(self) -> None:
+        """Some uploads at first, one when all may be asleep; few contents and paths, so that they meet."""
+        soon = random.Random(self.machine.seed ^ 0x2E91).random
+        names = SERVICES[: 1 + int(self.draw() * 3)]
+        for number in range(1 + int(self.draw() * 4)):
+            late = number == 3 or (number and self.draw() < 0.2)
+            at = (200 + 90 * self.draw()) if late else 100 * self.draw() ** 2
+            path = f"{names[int(self.draw() * len(names))]}/{int(self.draw() * 2)}.jsonl"
+            content = CONTENTS[int(self.draw() * 3)] if self.draw() < 0.88 else INVALID
+            self.upload_at(at, path, content)
+            if soon() < 0.15:  # somebody saw a mistake and uploads again while the first is being read
+                self.upload_at(at + 2 * soon(), path, VALID[int(soon() * 3)])
+
+    def upload_at(self, minutes: float, path: str, content: bytes) -> None:
+        self.uploads_left += 1
+        self.machine.at(minutes * MINUTE, self._upload, path, content)
+
+    def _upload(self, path: str, content: bytes) -> None:
+        self.uploads_left -= 1
+        blob = self.azure.put_blob(path, content)
+        etag = bare_etag(blob.etag)
+        self.versions[path, etag] = content
+        upload = self.loop.ports.datasets.head(path)
+        assert upload is not None
+        self.azure.order[upload.id] = (blob.ms, upload.id)
+        event = doorbell.Event(
+            type="Microsoft.Storage.BlobCreated",
+            subject=f"/blobServices/default/containers/{CONTAINER}/blobs/{path}",
+            source=STORAGE,
+            data={"api": "PutBlob", "eTag": blob.etag, "url": f"https://elsewhere.example/{path}"},
+        )
+        self._tell(f"dataset_event_received {path}", partial(arrivals.dataset_event, self.loop, event, who="event"))
+        self._tell(f"dataset_blob_uploaded {path}", partial(arrivals.dataset_written, self.loop, CONTAINER, path, who="blob"))
+
+    def _job_ended(self, name: str, status: str) -> None:
+        kind = "RunStatusChanged" if status == "Failed" else "RunCompleted"
+        for run in (name, f"{name}-child", "somebody_elses_run"):
+            event = doorbell.Event(
+                type=f"Microsoft.MachineLearningServices.{kind}",
+                subject=f"experiments/e/runs/{run}",
+                source=WORKSPACE,
+                data={"runId": run, "runStatus": "Completed"},
+            )
+            self._tell(f"job_event_received {run}", partial(self._job_event, event))
+
+    def _job_event(self, event: doorbell.Event) -> None:
+        arrivals.job_event(self.loop, event, workspace_id=WORKSPACE, who="job")
+
+    def _tell(self, name: str, work: partial[None]) -> None:
+        """An event goes out: lost, once, twice or thrice, now or minutes later."""
+        draw, machine = self.draw, self.machine
+        lost = not machine.healed and draw() < machine.mix.events_lost
+        copies = 0 if lost else 1 + (draw() < 0.2) + (draw() < 0.06)
+        for _ in range(copies):
+            machine.at(400_000 * draw() ** 3, self._event_delivered, name, work, 0)
+
+    def _event_delivered(self, name: str, work: partial[None], tries: int) -> None:
+        def again(killed: bool) -> None:
+            if tries < len(REDELIVERED_MS):
+                wait = REDELIVERED_MS[tries] + (DEAD_NOTICED_MS if killed else 0)
+                self.machine.at(wait, self._event_delivered, name, work, tries + 1)
+
+        self.machine.spawn(name, work, again)
+
+    def _delivered(self, key: Key, who: str, promised: datetime | None) -> None:
+        """A message is due: the host hands it out, at times twice."""
+        self._message_delivered(key, who, promised, 1)
+        if self.machine.mix.messages_doubled and not self.machine.healed and self.draw() < self.machine.mix.messages_doubled:
+            self.machine.at(700_000 * self.draw() ** 2, self._message_delivered, key, who, promised, 1)
+
+    def _message_delivered(self, key: Key, who: str, promised: datetime | None, dequeued: int) -> None:
+        def again(killed: bool) -> None:
+            if dequeued < DEQUEUED_MAX:
+                self.machine.at(MESSAGE_AGAIN_MS[killed], self._message_delivered, key, who, promised, dequeued + 1)
+            else:
+                self.machine.counts["poisoned"] += 1
+
+        work = partial(turn.take, self.loop, self.lives, key, who=who, promised=promised)
+        self.machine.spawn(f"take_turn {key}" if promised else f"ring {key}", work, again)
+
+    def _tick(self) -> None:
+        self.machine.at(TICK_MS, self._tick)
+        if not self.machine.healed and self.draw() < self.machine.mix.ticks_missed:
+            return
+        late = 1 + int(20_000 * self.draw())
+        self.machine.spawn("look_again", partial(timers.look_again, self.loop, self.lives, who="look_again"))
+        self.machine.at(late, self.machine.spawn, "tear_down", partial(timers.tear_down_idle_endpoints, self.loop, who="tear_down"))
+
+    def _clients_come(self, endpoint: str) -> None:
+        at, until = self.draw() * 20 * MINUTE, self.draw() ** 2 * 120 * MINUTE
+        while at < until:
+            self.machine.at(at, self.azure.request, endpoint)
+            at += (1 + 28 * self.draw()) * MINUTE
+
+    # ------------------------------------------------------------------------------------------------------ its end
+
+    def run(self) -> Verdict:
+        heard = _Heard(self.machine)
+        app, level = logging.getLogger("tuneloop"), logging.getLogger("tuneloop").level
+        app.addHandler(heard)
+        app.setLevel(logging.ERROR)
+        app.propagate, propagated = False, app.propagate
+        try:
+            with standin.in_place():
+                self.machine.run(FAULTY_MS)
+                self.machine.healed = True
+                self.azure.healed_ms = self.machine.ms
+                if not self.machine.violations:
+                    self.machine.at(TICK_MS // 2, self._ask_whether_quiet)
+                    self.machine.run(FAULTY_MS + HEALED_MS)
+                if not self.machine.violations:
+                    self._check_the_end()
+                self.machine.end()
+        finally:
+            app.removeHandler(heard)
+            app.setLevel(level)
+            app.propagate = propagated
+        machine = self.machine
+        ends = Counter(f"{r.kind.value} {r.stage}" for r in self._records())
+        return Verdict(
+            seed=machine.seed,
+            violations=tuple(machine.violations),
+            trace=tuple(machine.trace),
+            calls=machine.calls,
+            counts=dict(machine.counts),
+            ends=dict(ends),
+        )
+
+    def _records(self) -> Iterable[tuning.Tuning | training.Training | service.Service]:
+        return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in sorted(self.azure.records)]
+
+    def _ask_whether_quiet(self) -> None:
+        """Between two ticks, when no handler is at work that will find nothing."""
+        self.machine.is_quiet = self._is_quiet()
+        self.machine.at(TICK_MS, self._ask_whether_quiet)
+
+    def _is_quiet(self) -> bool:
+        """Tell whether nothing is alive, but for services that wait for a person."""
+        if self.uploads_left or self.machine.busy() or any(e.owner == OWNER for e in self.azure.endpoints.values()):
+            return False
+        return all(self._waits_for_a_person(key) for key in self.azure.active) and self._all_known()
+
+    def _waits_for_a_person(self, key: Key) -> bool:
+        """A marker whose creator died before the record was written stays, costs one read a tick, and stands for nothing."""
+        if key not in self.azure.records:
+            return True
+        return key.kind is Kind.SERVICE and self.azure.read_record(key, service.Service).stage == service.Stage.BLOCKED
+
+    def _all_known(self) -> bool:
+        known = {(r.upload.path, r.upload.etag) for r in self._records() if isinstance(r, tuning.Tuning)}
+        return all((path, bare_etag(blob.etag)) in known for path, blob in self.azure.blobs.items())
+
+    def _check_the_end(self) -> None:
+        check, machine = self.azure.check, self.machine
+        for key in sorted(self.azure.active):
+            check(self._waits_for_a_person(key), f"L3: {key} is still active {HEALED_MS // MINUTE} minutes after everything was mended")
+        for name, endpoint in self.azure.endpoints.items():
+            check(endpoint.owner != OWNER, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
+        for name, job in self.azure.jobs.items():
+            check(job.owner != OWNER or job.status not in ("Queued", "Running", "Finalizing"), f"L2: job {name} is left {job.status}")
+        seen: Counter[tuple[str, str]] = Counter()
+        for record in self._records():
+            if isinstance(record, tuning.Tuning):
+                seen[record.upload.path, bare_etag(record.upload.etag)] += 1
+                self._check_tuning(record)
+            elif isinstance(record, training.Training):
+                check(record.stage in training.ENDED, f"L1: {record.key} ends {record.stage}")
+                explained = record.stage != training.Stage.STOPPED or self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
+                check(explained, f"L1: {record.key} stopped without need: {record.reason}")
+            else:
+                self._check_service(record)
+        for (path, etag), times in sorted(seen.items()):
+            check(times == 1, f"S5: {path}, version {etag}, has {times} records")
+        check(self._all_known(), "L1: an upload was never seen")
+        machine.counts["minutes"] = machine.ms // MINUTE
+
+    def _check_tuning(self, record: tuning.Tuning) -> None:
+        check = self.azure.check
+        valid = self.versions.get((record.upload.path, bare_etag(record.upload.etag))) in VALID
+        check(record.stage in tuning.ENDED, f"L1: {record.key} ends {record.stage}")
+        if record.stage == tuning.Stage.REJECTED:
+            check(not valid, f"L1: {record.key} is rejected, and its rows are good")
+        elif record.stage != tuning.Stage.SUPERSEDED and not (record.stage == tuning.Stage.STOPPED and record.attempts):
+            check(valid or record.stage == tuning.Stage.STOPPED, f"L1: {record.key} ends {record.stage}, and its rows cannot be used")
+        if record.stage == tuning.Stage.SUPERSEDED:
+            newest = self.azure.blobs[record.upload.path].etag
+            later = [o for o in self.azure.order.values() if o > self.azure.order.get(record.id, (0, ""))]
+            check(bare_etag(newest) != record.upload.etag or bool(later), f"L1: {record.key} is superseded by nothing")
+        if record.prepared:
+            wanted = standin.dataset_sha256(self.versions[record.upload.path, bare_etag(record.upload.etag)], OWNER)
+            check(record.prepared.dataset_sha256 == wanted, f"S5: {record.key} is prepared from the bytes of another version")
+        if record.stage == tuning.Stage.STOPPED and record.training is None:
+            explained = self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
+            check(explained, f"L1: {record.key} stopped without need: {record.reason}")
+        if record.stage in (tuning.Stage.REJECTED, tuning.Stage.STOPPED):
+            check(bool(record.reason and record.next_action), f"L1: {record.key} ends {record.stage} without a reason or a next action")
+
+    def _ended_badly(self, job: str) -> bool:
+        found = self.azure.jobs.get(job)
+        return found is not None and (found.owner != OWNER or found.status in ("Failed", "Canceled"))
+
+    def _check_service(self, record: service.Service) -> None:
+        check = self.azure.check
+        ends = (service.Stage.TORN_DOWN, service.Stage.BLOCKED)
+        check(record.stage in ends, f"L1: {record.key} ends {record.stage}")
+        newest = max(record.candidates, key=lambda c: c.order)
+        served = record.served == newest.tuning or bool(newest.failure) or record.stage == service.Stage.BLOCKED
+        check(served, f"S7: {record.key} ends without having served its newest good upload {newest.tuning}")
+
+
+def lived(seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None = None, policy: Policy | None = None) -> Verdict:
+    """Live the history of this seed."""
+    policy = policy or POLICY
+    by_a_job = random.Random(seed ^ 0x70B).random() < 0.15  # too large for a function
+    policy = msgspec.structs.replace(policy, prepare_here_bytes_max=0) if by_a_job else policy
+    history = History(seed, mix=mix, plan=plan, policy=policy)
+    history.draw_life()
+    return history.run()

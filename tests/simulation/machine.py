@@ -1,0 +1,253 @@
+"""
+A clock, instances that die, and handlers that are interleaved at every call to the outside.
+
+A handler is an ordinary synchronous function in a greenlet of its own. One heap of (time, order, what) is both the clock and the
+scheduler; nothing sleeps, and nothing else runs. A handler that is killed is never resumed: no `except` and no `finally` of it runs before
+the history is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from shared import errors
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LATENCY_MS = 1_500  # of a call that nothing happens to, at most
+STALL_LEAST_MS = 30_000
+FUNCTION_LIMIT_MS = 600_000  # functionTimeout in host.json: the host ends the whole worker
+IN_FLIGHT_MS = 60_000  # for so long a request that was sent may land after its sender's death
+FAULTS = ("before", "after", "kill_before", "kill_after", "stall")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """How much goes wrong; every history draws its own."""
+
+    rates: tuple[float, ...] = (0.0,) * len(FAULTS)  # chance of each fault at each call, in the order of FAULTS
+    stall_ms: int = 900_000
+    events_lost: float = 0.0
+    messages_doubled: float = 0.0
+    ticks_missed: float = 0.0
+    metrics_out: float = 0.0
+
+
+class Line(NamedTuple):
+    """One call to the outside, as the trace shows it."""
+
+    ms: int
+    instance: int
+    process: int
+    handler: str
+    call: str
+    about: Any
+    fault: str
+
+    def __str__(self) -> str:
+        at = (NOON + timedelta(milliseconds=self.ms)).strftime("%d %H:%M:%S.%f")[:-3]
+        return f"{at} instance {self.instance} #{self.process} {self.handler:34} {self.call} {self.about} {self.fault}".rstrip()
+
+
+class Instance:
+    """One worker process of the app."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.handlers: list[Handler] = []
+
+
+class Handler:
+    """One call of a function of the app, by the host."""
+
+    __slots__ = ("again", "alive", "draw", "in_flight", "instance", "machine", "name", "number", "read", "started", "thread", "work")
+
+    def __init__(self, machine: Machine, instance: Instance, name: str, work: Callable[[], object], again: Callable[[bool], None]) -> None:
+        machine.handlers_made += 1
+        self.machine, self.instance, self.name, self.work, self.again = machine, instance, name, work, again
+        self.number = machine.handlers_made
+        self.draw = random.Random(machine.seed * 1_000_003 + self.number).random
+        self.started = machine.ms
+        self.alive = True
+        self.read: set[int] = set()  # incarnations of endpoints that it has seen
+        self.in_flight: Callable[[], Any] | None = None
+        self.thread = greenlet(self._run)
+        instance.handlers.append(self)
+
+    def resume(self) -> None:
+        if self.alive:
+            self.machine.running = self
+            self.thread.switch()
+
+    def _run(self) -> None:
+        failed = False
+        try:
+            self.work()
+        except errors.TuneloopError:
+            failed = True
+        except Exception as error:  # noqa: BLE001 - whatever leaves a handler is for the host, and a fault of the app
+            self.machine.broken(f"{self.name} raised {type(error).__name__}: {error}")
+        if not self.alive:
+            return
+        self.alive = False
+        self.instance.handlers.remove(self)
+        if failed:
+            self.again(False)
+
+
+class Machine:
+    """Runs handlers over one clock; where a fault falls is drawn, or planned by the number of the call."""
+
+    def __init__(self, seed: int, mix: Mix, *, plan: Mapping[int, str] | None = None, instances: int = 3) -> None:
+        self.seed, self.mix, self.plan = seed, mix, plan
+        self.ms = 0
+        self.healed = False
+        self.is_quiet = False
+        self.over = False
+        self.instances = [Instance(number) for number in range(instances)]
+        self.running: Handler | None = None
+        self.handlers_made = 0
+        self.calls = 0
+        self.trace: list[Line] = []
+        self.violations: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.draw = random.Random(seed).random
+        self._hub = getcurrent()
+        self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._order = 0
+        self._dead: list[greenlet] = []
+        self._now = (-1, NOON)
+
+    def now(self) -> datetime:
+        if self._now[0] != self.ms:
+            self._now = (self.ms, NOON + timedelta(milliseconds=self.ms))
+        return self._now[1]
+
+    def chance(self, *about: object) -> float:
+        """Return a number in [0, 1) that follows from the seed and what it is about: what Azure does with a thing depends on no order."""
+        text = "\0".join(map(str, (self.seed, *about))).encode()
+        return int.from_bytes(blake2b(text, digest_size=6).digest(), "big") / (1 << 48)
+
+    def at(self, delay_ms: float, what: Callable[..., object], *args: Any) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (self.ms + int(delay_ms), self._order, what, args))
+
+    def spawn(self, name: str, work: Callable[[], object], again: Callable[[bool], None] = lambda _killed: None) -> None:
+        """Let an instance handle something. `again`: what the host does when it raised (False) or its worker died (True)."""
+        instance = self.instances[int(self.draw() * len(self.instances))]
+        handler = Handler(self, instance, name, work, again)
+        self.at(0, handler.resume)
+        self.at(FUNCTION_LIMIT_MS, self._limit, handler)
+
+    def run(self, until_ms: int) -> None:
+        """Let time pass, until something is wrong or somebody says that nothing is left to happen."""
+        heap = self._heap
+        while heap and heap[0][0] <= until_ms and not self.violations and not self.is_quiet:
+            self.ms, _, what, args = heapq.heappop(heap)
+            self.running = None
+            what(*args)
+        self.running = None
+        if not self.is_quiet and not self.violations:
+            self.ms = max(self.ms, until_ms)
+
+    def busy(self) -> bool:
+        return any(instance.handlers for instance in self.instances)
+
+    def broken(self, sentence: str) -> None:
+        """Note that something happened which must never happen."""
+        by = f" (by {self.running.name}, instance {self.running.instance.number}, #{self.running.number})" if self.running else ""
+        self.violations.append(f"{sentence}, at {self.now():%d %H:%M:%S}{by}")
+
+    def call(self, call: str, about: Any, effect: Callable[[], Any]) -> Any:
+        """Make one call to the outside: others go on meanwhile, and a fault may fall on it."""
+        handler = self.running
+        if self.over or (handler and not handler.alive):
+            raise GreenletExit
+        if handler is None:
+            return effect()
+        self.calls += 1
+        delay, fault = self._drawn(handler)
+        handler.in_flight = effect if fault == "stall" and delay % 2 else None
+        self.at(delay, handler.resume)
+        self.running = None
+        self._hub.switch()
+        handler.in_flight = None
+        self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
+        if not fault or fault == "stall":
+            return effect()
+        if fault == "before":
+            raise errors.TryLater("planted")
+        if fault == "kill_before":
+            self._kill(handler)
+        effect()
+        if fault == "kill_after":
+            self._kill(handler)
+        raise errors.TryLater("planted, after the effect")
+
+    def end(self) -> None:
+        """Give up what was killed or is still at work; what it does on its way out reaches nobody."""
+        self.over = True
+        for instance in self.instances:
+            self._dead += [handler.thread for handler in instance.handlers]
+            for handler in instance.handlers:
+                handler.alive = False
+        for thread in self._dead:
+            if thread:
+                thread.throw(GreenletExit)
+        self._dead.clear()
+        self._heap.clear()
+
+    def _drawn(self, handler: Handler) -> tuple[int, str]:
+        delay = int(handler.draw() * LATENCY_MS)
+        fault = ""
+        if self.plan is not None:
+            fault = self.plan.get(self.calls, "")
+        elif not self.healed:
+            drawn = handler.draw()
+            for name, rate in zip(FAULTS, self.mix.rates, strict=True):
+                if drawn < rate:
+                    fault = name
+                    break
+                drawn -= rate
+        if fault:
+            self.counts[fault] += 1
+        if fault == "stall":
+            delay += STALL_LEAST_MS + int(handler.draw() * self.mix.stall_ms)
+        return delay, fault
+
+    def _limit(self, handler: Handler) -> None:
+        if handler.alive:
+            self.counts["function_limit"] += 1
+            self._end_instance(handler.instance)
+
+    def _kill(self, handler: Handler) -> None:
+        self._end_instance(handler.instance)
+        self.running = None
+        self._hub.switch()
+        raise GreenletExit
+
+    def _end_instance(self, instance: Instance) -> None:
+        """The worker is gone with all that it was at; a request that had left it may still land."""
+        for handler in instance.handlers:
+            handler.alive = False
+            self._dead.append(handler.thread)
+            if handler.in_flight:
+                self.at(handler.draw() * IN_FLIGHT_MS, self._land, handler, handler.in_flight)
+            handler.again(True)
+        instance.handlers = []
+
+    def _land(self, handler: Handler, effect: Callable[[], Any]) -> None:
+        self.running = handler
+        self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, "lands late", "", ""))
+        try:
+            effect()
+        except errors.TuneloopError:
+            return
