@@ -175,6 +175,21 @@ class Endpoints(Protocol):
         ...
 
 
+class Owned(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint that carries our owner's tag."""
+
+    name: str
+    service: str | None  # id by its tag; None: it has no such tag
+
+
+class Inventory(Protocol):
+    """What is there in the workspace, whatever the records say."""
+
+    def owned(self, owner: str) -> Iterator[Owned]:
+        """Yield every endpoint of the workspace that carries this owner's tag."""
+        ...
+
+
 class Metrics(Protocol):
     def usage(self, endpoint: str, deployment: str, *, start: datetime, end: datetime) -> Usage | None:
         """Return what the metrics say of one deployment; None when they cannot be read."""
@@ -220,3 +235,4 @@ class Ports:
     metrics: Metrics
     turns: Turns
     announcer: Announcer
+    inventory: Inventory | None = None  # None: nothing is swept

@@ -40,6 +40,7 @@ def loop() -> Loop:
     chosen, credential = settings(), clients.credential()
     uploads = storage.Account(app_settings.connection(os.environ, "DATASETS"), credential, local=chosen.TUNELOOP_LOCAL)
     workspace_jobs = jobs.Jobs(chosen, credential)
+    workspace_endpoints = endpoints.AzureMlEndpoints(chosen, credential)
     host = storage.Account(app_settings.connection(os.environ, "AzureWebJobsStorage"), credential, local=chosen.TUNELOOP_LOCAL)
     return Loop(
         ports=Ports(
@@ -52,7 +53,8 @@ def loop() -> Loop:
             ),
             preparations=preparations.AzureMlPreparations(chosen, workspace_jobs),
             trainings=trainings.AzureMlTrainings(chosen, credential, workspace_jobs),
-            endpoints=endpoints.AzureMlEndpoints(chosen, credential),
+            endpoints=workspace_endpoints,
+            inventory=workspace_endpoints,
             metrics=metrics.MonitorMetrics(chosen, credential),
             turns=turns.QueueTurns(host.queue(chosen.TURNS_QUEUE)),
             announcer=announcer.announcer(

@@ -7,7 +7,7 @@ headers of one call for the next ones and hides the status of an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from shared.domain import names
 from shared.domain.service import Deployment, DeploymentView, EndpointView
 from shared.errors import TryLater
 from shared.plain import plain
+from shared.ports import Owned
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
 
 
 class AzureMlEndpoints:
-    """The `Endpoints` port over one workspace."""
+    """The `Endpoints` and the `Inventory` port over one workspace."""
 
     def __init__(self, settings: Settings, credential: TokenCredential) -> None:
         self._settings = settings
@@ -63,6 +64,13 @@ class AzureMlEndpoints:
                 for d in deployments
             ),
         )
+
+    def owned(self, owner: str) -> Iterator[Owned]:
+        with translated("Listing the endpoints"):
+            for found in self._workspace.online_endpoints.list():
+                tags = found.tags or {}
+                if tags.get(names.OWNER_TAG) == owner:
+                    yield Owned(name=str(found.name), service=tags.get(names.SERVICE_TAG))
 
     def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None:
         from azure.ai.ml.entities import ManagedOnlineEndpoint

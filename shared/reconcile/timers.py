@@ -17,14 +17,16 @@ from shared.domain.policy import PAUSED_WHY
 from shared.domain.record import Key, Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
+from shared.plain import plain
 from shared.reconcile import slots, turn
+from shared.reconcile.arrivals import RECORD_ID
 from shared.reconcile.tunings import read, update
 
 log = logging.getLogger("tuneloop.timers")
 
 
 def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
-    """Renew the promises that were missed, and open the uploads that nobody reported."""
+    """Renew the promises that were missed, open the uploads that nobody reported, and find the endpoints that nobody looks at."""
     slots.free_what_is_nobodys(loop)
     for key in loop.ports.ledger.active():
         if key.kind not in lives.by_kind:
@@ -49,6 +51,33 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
         record = tuning.opened(upload, owner=owner, now=loop.clock())
         if turn.opened(loop, record, who=who, why=f"{upload.path}, {upload.size} bytes; no event told of it"):
             log.warning("Nobody reported tuning %s; opened now. action=upload_found", record.id)
+    try:
+        sweep(loop, who=who)
+    except errors.TuneloopError as error:  # the records were looked at all the same
+        log.warning("The endpoints of the workspace could not be looked through (%s). action=sweep_failed", plain(str(error)))
+
+
+def sweep(loop: turn.Loop, *, who: str) -> None:
+    """
+    Find endpoints of ours that nobody looks at. A service at rest is woken, and its own turns tear the endpoint down by the rules of every
+    deletion. An endpoint without a record that names it is told of and kept: what is not known is not touched.
+    """
+    if loop.ports.inventory is None:
+        return
+    alive = set(loop.ports.ledger.active())
+    for endpoint in loop.ports.inventory.owned(loop.ports.ledger.owner()):
+        tag = endpoint.service or ""
+        record = _readable(loop, Key(kind=Kind.SERVICE, id=tag)) if RECORD_ID.fullmatch(tag) else None
+        if record is None or record.endpoint != endpoint.name:
+            log.error(
+                "Endpoint %s carries our tag and no record names it; it is kept, perhaps billed. action=orphan_found", plain(endpoint.name)
+            )
+        elif record.key not in alive:
+            loop.ports.ledger.activate(record.key)
+            turn.bring_forward(loop, record.key, Service, who=who)
+            log.warning(
+                "%s rests and its endpoint %s is there; it is looked at again. action=left_behind_found", record.key, record.endpoint
+            )
 
 
 def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:

@@ -428,6 +428,13 @@ def test_a_new_endpoint_is_ours_empty_and_has_an_address_on_this_machine(azure: 
     assert view.scoring_uri.startswith("https://localhost:")
 
 
+def test_the_endpoints_that_carry_our_tag_are_found_and_no_others(azure: Azure) -> None:
+    created(azure, "ep-swept")
+
+    assert ("ep-swept", SERVICE_TAGS[names.SERVICE_TAG]) in {(found.name, found.service) for found in azure.endpoints.owned(OWNER)}
+    assert list(azure.endpoints.owned("somebody else")) == []
+
+
 def test_creating_an_endpoint_twice_leaves_one(azure: Azure) -> None:
     created(azure, "shop-3")
 

@@ -31,7 +31,7 @@ from shared.domain.service import Deployment, DeploymentView, EndpointView, Usag
 from shared.domain.training import Job
 from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload
-from shared.ports import Change, Ports, Stored
+from shared.ports import Change, Owned, Ports, Stored
 from shared.prepare import Options
 from shared.prepare import __main__ as command
 from shared.reconcile import turn
@@ -400,6 +400,13 @@ class FakeEndpoints:
         result: EndpointView | None = self.world.called(effect)
         return result
 
+    def owned(self, owner: str) -> Iterator[Owned]:
+        def effect() -> list[Owned]:
+            tags = {name: found["tags"] for name, found in self.world.endpoints.items()}
+            return [Owned(name=name, service=t.get(names.SERVICE_TAG)) for name, t in tags.items() if t.get(names.OWNER_TAG) == owner]
+
+        yield from self.world.called(effect)
+
     def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None:
         def effect() -> None:
             if name not in self.world.endpoints:
@@ -512,6 +519,7 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
             metrics=FakeMetrics(world),
             turns=FakeTurns(world),
             announcer=FakeAnnouncer(world),
+            inventory=FakeEndpoints(world),
         ),
         policy=policy,
         clock=lambda: world.now,

@@ -103,7 +103,7 @@ def held_to_the_cap(line: Line, *, tries: int) -> None:
 
 # What the app asks of Azure ML, by the verb that is refused: the others are answered as the local Azure ML does.
 ASKED: dict[str, tuple[str, ...]] = {
-    "GET": ("catalogue", "job", "registered", "endpoint", "usage"),
+    "GET": ("catalogue", "job", "registered", "endpoint", "owned", "usage"),
     "PUT": ("submit", "register", "create_endpoint", "create_deployment"),
     "POST": ("cancel", "ask", "log_tail"),
     "DELETE": ("delete_endpoint", "delete_deployment"),
@@ -136,6 +136,7 @@ def test_a_service_that_asks_for_an_hour_is_asked_a_few_times_within_seconds_and
         "register": lambda: trainings.register("m", "1", job="ft-0123456789ab-a1", tags=TAGS),
         "cancel": lambda: trainings.cancel("ft-0123456789ab-a1"),
         "endpoint": lambda: endpoints.endpoint("bot-1"),
+        "owned": lambda: list(endpoints.owned("o")),
         "create_endpoint": lambda: endpoints.create_endpoint("bot-1", tags=TAGS),
         "create_deployment": lambda: endpoints.create_deployment("bot-1", DEPLOYMENT, tags=TAGS),
         "ask": lambda: endpoints.ask("bot-1", "https://bot-1.eastus2.inference.ml.azure.com/score", deployment="d1", body={}),
