@@ -106,6 +106,7 @@ def look_for_bugs(first: int, end: int) -> int:
 
 
 def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
+    code = code_hash()  # of what is about to be lived
     bounds = [(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
     if jobs > 1:
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:
@@ -114,7 +115,7 @@ def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
         total = added(map(live_range, bounds))
     sys.stdout.write(shown(total) + "\n")
     if append:
-        line = {"hash": code_hash(), "python": sys.version.split()[0], "seeds": [first, end], **total}
+        line = {"hash": code, "python": sys.version.split()[0], "seeds": [first, end], **total}
         with append.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     return 1 if total["broken"] else 0

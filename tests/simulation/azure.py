@@ -132,6 +132,9 @@ class Azure:
         others = [j for j in self.jobs.values() if j.content == content and j.owner == OWNER]
         paid = [j.name for j in others if j.status in ALIVE or j.status == "Completed"]
         self.check(not paid, f"S1: job {name} is paid for beside {paid}, of the same content")
+        at_work = [j.name for j in self.jobs.values() if j.owner == OWNER and j.training and j.status in ALIVE]
+        few = len(at_work) < self.policy.jobs_at_once_max
+        self.check(few, f"S11: job {name} is paid for beside {at_work}, and no more than {self.policy.jobs_at_once_max} may be at work")
         people = sum(1 for k in self.records if k.kind is Kind.TUNING)
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         chance = self.machine.chance

@@ -20,7 +20,7 @@ from tempfile import gettempdir
 
 import msgspec
 
-from shared.domain import doorbell, service, training, tuning
+from shared.domain import doorbell, service, slots, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
 from shared.domain.upload import bare_etag
@@ -39,6 +39,7 @@ POLICY = Policy(
     look_every=timedelta(minutes=4),
     tick=timedelta(minutes=10),
     job_attempts_max=2,
+    jobs_at_once_max=2,
     job_deadline=timedelta(hours=2),
     deployment_deadline=timedelta(hours=1),
     idle_after=timedelta(minutes=40),
@@ -263,7 +264,7 @@ class History:
         )
 
     def _records(self) -> Iterable[tuning.Tuning | training.Training | service.Service]:
-        return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in sorted(self.azure.records)]
+        return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in sorted(self.azure.records) if key.kind in RECORD_TYPES]
 
     def _ask_whether_quiet(self) -> None:
         """Between two ticks, when no handler is at work that will find nothing."""
@@ -294,6 +295,8 @@ class History:
             check(endpoint.owner != OWNER, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
         for name, job in self.azure.jobs.items():
             check(job.owner != OWNER or job.status not in ("Queued", "Running", "Finalizing"), f"L2: job {name} is left {job.status}")
+        taken = self.azure.read_record(slots.KEY, slots.Slots)
+        check(taken is None or not taken.at_work, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
         seen: Counter[tuple[str, str]] = Counter()
         for record in self._records():
             if isinstance(record, tuning.Tuning):
