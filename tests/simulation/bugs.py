@@ -236,7 +236,7 @@ BUGS: dict[str, Bug] = {
         what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=4, promise="L3"
     ),
     "cancel_once": Bug(
-        what="a cancellation that got lost is not repeated", patch=put(training, "decide", _old_cancel), seed=752, promise="L3"
+        what="a cancellation that got lost is not repeated", patch=put(training, "decide", _old_cancel), seed=1187, promise="L3"
     ),
     "unseen_is_lost": Bug(
         what="a job that does not show yet is asked for under the next number",

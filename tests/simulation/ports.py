@@ -18,7 +18,7 @@ from shared.domain.training import Job
 from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload, bare_etag
 from shared.place import CONTENT_KEY, manifest_of, manifest_path
-from shared.ports import Change, Ports, Stored
+from shared.ports import Change, Owned, Ports, Stored
 from tests.journeys.fakes import CATALOGUE
 from tests.simulation.azure import OWNER, Azure
 
@@ -256,6 +256,17 @@ class Endpoints:
         return "weights do not load"
 
 
+class Inventory:
+    def __init__(self, azure: Azure) -> None:
+        self.azure, self.call = azure, azure.machine.call
+
+    def owned(self, owner: str) -> Iterator[Owned]:
+        def effect() -> list[Owned]:
+            return [Owned(name=one.name, service=one.service) for one in self.azure.endpoints.values() if one.owner == owner]
+
+        yield from self.call("inventory.owned", "", effect)
+
+
 class Metrics:
     def __init__(self, azure: Azure) -> None:
         self.azure, self.call = azure, azure.machine.call
@@ -300,4 +311,5 @@ def ports(azure: Azure, deliver: Callable[[Key, str, datetime | None], None]) ->
         metrics=Metrics(azure),
         turns=Turns(azure, deliver),
         announcer=Announcer(azure),
+        inventory=Inventory(azure),
     )
