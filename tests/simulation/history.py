@@ -341,7 +341,8 @@ class History:
     def _check_service(self, record: service.Service) -> None:
         check = self.azure.check
         ends = (service.Stage.TORN_DOWN, service.Stage.BLOCKED)
-        check(record.stage in ends, f"L1: {record.key} ends {record.stage}")
+        never_was = record.stage == service.Stage.ASLEEP and record.endpoint_asked_at and record.endpoint not in self.azure.endpoints
+        check(record.stage in ends or bool(never_was), f"L1: {record.key} ends {record.stage}")
         newest = max(record.candidates, key=lambda c: c.order)
         served = record.served == newest.tuning or bool(newest.failure) or record.stage == service.Stage.BLOCKED
         check(served, f"S7: {record.key} ends without having served its newest good upload {newest.tuning}")
