@@ -10,11 +10,9 @@ Replay one history, live a range of them, or look for the deliberate bugs afresh
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import multiprocessing
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable
 from hashlib import sha256
@@ -23,6 +21,7 @@ from typing import Any
 
 from tests.simulation.bugs import BUGS
 from tests.simulation.history import lived
+from tests.simulation.ranges import live_range
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 200  # histories that one process lives before it reports
@@ -36,26 +35,6 @@ def code_hash() -> str:
     for file in sorted(files):
         hashed.update(f"{file.relative_to(ROOT)}\0".encode() + sha256(file.read_bytes()).digest())
     return hashed.hexdigest()[:16]
-
-
-def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
-    gc.set_threshold(100_000)
-    began, counts, ends, calls, broken = time.process_time(), Counter[str](), Counter[str](), 0, []
-    for seed in range(*bounds):
-        verdict = lived(seed)
-        counts.update(verdict.counts)
-        ends.update(verdict.ends)
-        calls += verdict.calls
-        if verdict.violations:
-            broken.append([seed, verdict.violations[0]])
-    return {
-        "histories": bounds[1] - bounds[0],
-        "seconds": time.process_time() - began,
-        "calls": calls,
-        "counts": dict(counts),
-        "ends": dict(ends),
-        "broken": broken,
-    }
 
 
 def added(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ bugs, each of which its recorded seed must notice.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -118,3 +119,11 @@ def test_a_deliberate_bug_is_noticed(name: str) -> None:
     with bug.patch():
         noticed = any(v.startswith(bug.promise) for seed in (bug.seed, *range(2000)) for v in lived(seed).violations[:1])
     assert noticed, bug.what
+
+
+def test_ranges_are_lived_by_several_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "0:6", "--jobs", "2", "--append", str(tmp_path / "lived.jsonl")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "lived.jsonl").read_text(encoding="utf-8"))["histories"] == 6

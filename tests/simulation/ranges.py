@@ -1,0 +1,30 @@
+"""Histories of a range of seeds. A module of its own, because a process that is started afresh cannot find what stands in `__main__`."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from typing import Any
+
+from tests.simulation.history import lived
+
+
+def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
+    gc.set_threshold(100_000)
+    began, counts, ends, calls, broken = time.process_time(), Counter[str](), Counter[str](), 0, []
+    for seed in range(*bounds):
+        verdict = lived(seed)
+        counts.update(verdict.counts)
+        ends.update(verdict.ends)
+        calls += verdict.calls
+        if verdict.violations:
+            broken.append([seed, verdict.violations[0]])
+    return {
+        "histories": bounds[1] - bounds[0],
+        "seconds": time.process_time() - began,
+        "calls": calls,
+        "counts": dict(counts),
+        "ends": dict(ends),
+        "broken": broken,
+    }
