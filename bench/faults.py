@@ -175,10 +175,6 @@ def _also(member: bytes) -> Spoil:
     return lambda chat: compact(chat)[:-1] + b"," + member + b"}"
 
 
-def _also_in_message(member: bytes) -> Spoil:
-    return lambda chat: compact(chat).replace(b"}]", b"," + member + b"}]", 1)
-
-
 def _whole(line: bytes) -> Spoil:
     return lambda _chat: line
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from localcloud.azureml.wire import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from localcloud.azureml.routes import Call
     from localcloud.azureml.site import Site
+    from localcloud.azureml.store import Shelf
 
+T = TypeVar("T")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}")  # names and versions
+
+
+class _Version(Protocol):
+    version: str
 
 
 def check_name(what: str, name: str, version: str) -> None:
@@ -31,6 +38,28 @@ def key_of(site: Site, kind: str, asset_id: str) -> str | None:
 def next_version(taken: Iterable[str]) -> str:
     """Return the version that a client takes which names none: one more than the highest number; whatever is no number does not count."""
     return str(max((int(version) for version in taken if version.isdecimal()), default=0) + 1)
+
+
+def container(versions: Sequence[_Version], *, archived: bool) -> dict[str, Any]:
+    """Return the properties of what holds these versions, the newest first."""
+    return {
+        "description": None,
+        "tags": {},
+        "properties": {},
+        "isArchived": archived,
+        "latestVersion": versions[0].version,
+        "nextVersion": next_version(one.version for one in versions),
+        "provisioningState": "Succeeded",
+    }
+
+
+def held(shelf: Shelf[T], call: Call, detail: str) -> T:
+    """Return the asset that the path of a call names; refuse with `detail`, Azure's word for what is not there."""
+    key = f"{call['name']}:{call['version']}"
+    found = shelf.get(key)
+    if found is None:
+        raise not_found(key, detail)
+    return found
 
 
 def not_found(key: str, detail: str) -> Refused:

@@ -102,10 +102,7 @@ class Codes:
         return paging.page(call, self.site, found, key=lambda code: code.key, shown=self._body)
 
     def _get(self, call: Call) -> Response:
-        code = self.all.get(f"{call['name']}:{call['version']}")
-        if code is None:
-            raise assets.not_found(f"{call['name']}:{call['version']}", "CodeNotFound")
-        return answer(self._body(code))
+        return answer(self._body(assets.held(self.all, call, "CodeNotFound")))
 
     def _put(self, call: Call) -> Response:
         name, version, body = call["name"], call["version"], _as_text(call.request.json())

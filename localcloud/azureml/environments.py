@@ -97,10 +97,7 @@ class Environments:
         return paging.page(call, self.site, found, key=lambda one: one.version, shown=self._body)
 
     def _get(self, call: Call) -> Response:
-        found = self.all.get(f"{call['name']}:{call['version']}")
-        if found is None:
-            raise assets.not_found(f"{call['name']}:{call['version']}", "EnvironmentNotFound")
-        return answer(self._body(found))
+        return answer(self._body(assets.held(self.all, call, "EnvironmentNotFound")))
 
     def _put(self, call: Call) -> Response:
         name, version, body = call["name"], call["version"], call.request.json()
@@ -145,15 +142,7 @@ class Environments:
 
     def _container_body(self, name: str) -> Json:
         versions = self._named(name)
-        properties: Json = {
-            "description": None,
-            "tags": {},
-            "properties": {},
-            "isArchived": self._archived(name),
-            "latestVersion": versions[0].version,
-            "nextVersion": assets.next_version(one.version for one in versions),
-            "provisioningState": "Succeeded",
-        }
+        properties = assets.container(versions, archived=self._archived(name))
         return self.site.resource(f"environments/{name}", "environments", properties, versions[-1].created, versions[0].created)
 
     def _body(self, one: Environment) -> Json:

@@ -122,10 +122,7 @@ class Models:
         return paging.page(call, self.site, found, key=lambda model: model.version, shown=self._body)
 
     def _get(self, call: Call) -> Response:
-        model = self.all.get(f"{call['name']}:{call['version']}")
-        if model is None:
-            raise _not_found(f"Could not find asset with ID: {call['name']}:{call['version']}")
-        return answer(self._body(model))
+        return answer(self._body(assets.held(self.all, call, "ModelNotFound")))
 
     def _put(self, call: Call) -> Response:
         name, version, body = call["name"], call["version"], call.request.json()
@@ -233,16 +230,7 @@ class Models:
 
     def _container_body(self, name: str) -> Json:
         versions = self._versions(name)
-        archived = self._archived(name)
-        properties: Json = {
-            "description": None,
-            "tags": {},
-            "properties": {},
-            "isArchived": archived,
-            "latestVersion": versions[0].version,
-            "nextVersion": assets.next_version(model.version for model in versions),
-            "provisioningState": "Succeeded",
-        }
+        properties = assets.container(versions, archived=self._archived(name))
         return self.site.resource(f"models/{name}", "models", properties, versions[-1].created, versions[0].created)
 
     def _body(self, model: Model) -> Json:

@@ -32,7 +32,6 @@ from shared.prepare.preparation import PAGE
 
 ACCEPTED: Final = 0
 FAILED: Final = 1
-WRONG_CALL: Final = 2
 REJECTED: Final = 3
 INTERRUPTED: Final = 130  # of a shell: 128 and the number of the signal
 RESULTS: Final = (*(f"{side}.jsonl" for side in prepare.SIDES), QUARANTINE, prepare.REPORT, PAGE, prepare.SAMPLES, MANIFEST)

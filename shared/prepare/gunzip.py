@@ -9,7 +9,6 @@ from typing import Final
 from shared.domain import formats as faults
 from shared.prepare.formats import GZIP_WITH_HEADER, Budget, Unreadable
 
-MAGIC: Final = b"\x1f\x8b"
 FED_BYTES: Final = 1 << 16  # zlib copies what it does not use yet: of a small piece that is cheap, however many members it has
 STEP_BYTES: Final = 1 << 20  # unpacked at once
 HEAD_BYTES: Final = 262  # of the content: a tar archive names itself at byte 257

@@ -10,7 +10,7 @@ from shared.domain.conversation import RULES_VERSION
 from shared.prepare.options import Options
 from shared.prepare.source import Side, Source
 
-TOOL_VERSION: Final = "0.2.0"  # of the project; part of what files follow from
+TOOL_VERSION: Final = "0.1.0"  # of the project, whose pyproject.toml is not deployed; part of what files follow from
 MANIFEST_SCHEMA: Final = 1
 
 

@@ -9,11 +9,9 @@ exactly, and the estimate of the whole is calibrated on a sample.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-
-Count = Callable[[str], int]  # text → tokens
 
 # Bytes of UTF-8 for one token of a vocabulary of 32,000 (Phi-3's size): assumptions, wide enough for code and for Chinese.
 BYTES_A_TOKEN: Final = 3.8

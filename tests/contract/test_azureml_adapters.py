@@ -448,6 +448,8 @@ def test_a_deleted_endpoint_is_gone_and_deleting_it_again_is_no_fault(azure: Azu
 
     azure.endpoints.delete_endpoint("shop-4")
 
+    assert azure.endpoints.endpoint("shop-4") is None
+
 
 def test_a_deployment_answers_before_it_has_any_traffic(azure: Azure, deployed: tuple[str, Deployment, datetime]) -> None:
     endpoint, deployment, _ = deployed

@@ -204,6 +204,14 @@ class FakeLedger:
         yield from self.world.called(lambda: [key.id for key in self.world.records if key.kind is kind])
 
 
+def files_below(prepared: Mapping[str, Any], folder: str, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
+    """What `Datasets.files` says of a container that holds bytes and documents by their paths."""
+    found = {path.removeprefix(f"{folder}/"): body for path, body in prepared.items() if path.startswith(f"{folder}/")}
+    bodies = {name: body if isinstance(body, bytes) else json.dumps(body).encode() for name, body in found.items()}
+    hashed = {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items() if len(body) <= hashed_bytes_max}
+    return {name: (len(body), hashed.get(name)) for name, body in bodies.items()}
+
+
 class FakeDatasets:
     account = "acc"
     container = "datasets"
@@ -252,15 +260,7 @@ class FakeDatasets:
         return f"azureml://datastores/tuneloop_datasets/paths/{path}"
 
     def files(self, folder: str, *, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
-        def effect() -> dict[str, tuple[int, str | None]]:
-            found = {path.removeprefix(f"{folder}/"): body for path, body in self.world.prepared.items() if path.startswith(f"{folder}/")}
-            bodies = {name: body if isinstance(body, bytes) else json.dumps(body).encode() for name, body in found.items()}
-            return {
-                name: (len(body), hashlib.sha256(body).hexdigest() if len(body) <= hashed_bytes_max else None)
-                for name, body in bodies.items()
-            }
-
-        return dict(self.world.called(effect))
+        return dict(self.world.called(lambda: files_below(self.world.prepared, folder, hashed_bytes_max)))
 
     def write(self, path: str, body: Mapping[str, Any]) -> None:
         self.world.called(lambda: self.world.prepared.__setitem__(path, dict(body)))

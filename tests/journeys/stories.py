@@ -7,8 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from shared import errors
+from shared.domain.record import Kind
 from shared.reconcile import arrivals, timers, turn
 from tests.journeys import fakes
 
@@ -70,3 +72,9 @@ class Story:
             call()
         except (errors.TuneloopError, fakes.Killed) as error:
             self.killed += isinstance(error, fakes.Killed)
+
+
+def only(story: Story, kind: Kind) -> Any:
+    """The one record of a kind that there is."""
+    (found,) = fakes.all_of(story.world, kind)
+    return found

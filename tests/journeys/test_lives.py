@@ -13,7 +13,7 @@ from shared.domain import names, service, training, tuning
 from shared.domain.record import Key, Kind
 from shared.reconcile import arrivals
 from tests.journeys import fakes
-from tests.journeys.stories import Story
+from tests.journeys.stories import Story, only
 
 HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.light
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.light
 @pytest.fixture
 def story(tmp_path):
     return Story(tmp_path)
-
-
-def only(story, kind):
-    (found,) = fakes.all_of(story.world, kind)
-    return found
 
 
 def test_an_upload_becomes_a_served_model(story):

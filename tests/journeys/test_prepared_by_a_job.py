@@ -14,7 +14,7 @@ from shared import errors, prepare
 from shared.domain import names, service, tuning
 from shared.domain.record import Kind
 from tests.journeys import fakes
-from tests.journeys.stories import Story
+from tests.journeys.stories import Story, only
 
 HOUR = timedelta(hours=1)
 LIFE = timedelta(hours=1)
@@ -39,11 +39,6 @@ def here_of(tmp_path):
 @pytest.fixture
 def story(tmp_path):
     return story_of(tmp_path)
-
-
-def only(story, kind):
-    (found,) = fakes.all_of(story.world, kind)
-    return found
 
 
 def files_of(world, folder):

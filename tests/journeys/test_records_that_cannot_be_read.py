@@ -104,6 +104,10 @@ def test_no_document_in_the_ledger_makes_a_turn_or_a_timer_fail(
     timers.look_again(story.loop, fakes.LIVES, who="timer")
     timers.tear_down_idle_endpoints(story.loop, who="timer")
 
+    assert lived.keys() <= story.world.records.keys()
+    others = [other for other in lived if other != key and other.kind in fakes.LIVES.by_kind]
+    assert all(fakes.record(story.world, other).id == other.id for other in others)  # nothing of it spread to them
+
 
 def test_a_document_that_is_no_record_is_refused_by_its_key() -> None:
     from shared.ports import Stored

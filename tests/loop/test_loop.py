@@ -222,7 +222,7 @@ def test_a_job_event_about_nothing_of_ours_is_answered_and_forgotten(app, data):
     assert app.post("job_event_received", [event]) == 202
 
 
-def test_an_upload_that_is_deleted_at_once_costs_nothing(app):
+def test_an_upload_that_is_deleted_before_it_is_read_costs_nothing(app):
     tuning = app.upload("gone/a.jsonl", chats("ghost"))
     app.uploads.delete_blob("gone/a.jsonl")
 
@@ -230,6 +230,10 @@ def test_an_upload_that_is_deleted_at_once_costs_nothing(app):
         lambda: (found := app.record(tuning, "tuning")) is None or found.stage in ("superseded", "offered"),
         lambda: f"still {app.record(tuning, 'tuning')}",
     )
+    found = app.record(tuning, "tuning")
+    if found is None or found.stage == "superseded":  # else it was read before it was deleted, and what is read is carried through
+        assert not any(endpoint.startswith("gone-") for endpoint in app.shown()["endpoints"])
+        assert found is None or found.training is None
 
 
 def test_a_job_that_fails_ends_the_tuning_with_its_reason(app):
@@ -296,6 +300,7 @@ def test_a_message_that_is_no_turn_is_dropped_and_not_repeated(app):
     turns.send_message("bm90IGEgdHVybg==")
 
     waited(lambda: "action=message_dropped" in app.log(), lambda: "nobody dropped it")
+    assert "bm90IGEgdHVybg==" not in [message.content for message in turns.peek_messages(max_messages=32)]
 
 
 def test_twenty_uploads_at_once_all_come_to_an_end(app):

@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +360,28 @@ def test_no_word_of_the_data_set_is_in_a_report(prepared: Callable[..., Any]) ->
 
         assert canary not in json.dumps(outcome.report)
         assert canary not in getattr(outcome, "sentence", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("chats.json", b"[%s]" % b",".join(rows_of(2_000).splitlines())), ("chats.json", rows_of(2_000))]
+)
+def test_a_file_whose_head_is_looked_at_is_opened_once(tmp_path: Path, name: str, content: bytes) -> None:
+    """An upload is read ahead in many ranges: opening it for its first bytes would fetch megabytes for nothing."""
+    opened: list[int] = []
+    held = source_of(content, step=10_000, name=name)
+
+    def opening() -> Iterator[bytes]:
+        opened.append(1)
+        return held.open()
+
+    source = prepare.Source(name=name, size=len(content), open=opening)
+    seen: list[prepare.Progress] = []
+    outcome = prepare_one(source, tmp_path, progress=seen.append)
+
+    assert isinstance(outcome, Prepared)
+    assert outcome.report["rows"] == 2_000
+    assert len(opened) == 1
+    assert seen[-1].bytes_read == len(content)
 
 
 def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:

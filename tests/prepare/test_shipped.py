@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from shared.cloud import preparations
 from shared.errors import Stop
+from shared.prepare import TOOL_VERSION
 from tests.journeys import fakes
 
 pytestmark = pytest.mark.light
@@ -74,3 +76,10 @@ def test_what_is_shipped_prepares_by_itself(shipped: Path, tmp_path: Path) -> No
 def test_an_app_without_its_versions_says_so_before_a_job_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(Stop, match="no versions to install"):
         preparations.conda(tmp_path)
+
+
+def test_the_version_in_reports_and_manifests_is_the_projects() -> None:
+    """pyproject.toml is not deployed, so the number stands in the code a second time."""
+    project = tomllib.loads((preparations.APP / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert project["version"] == TOOL_VERSION

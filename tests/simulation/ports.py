@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload, bare_etag
 from shared.place import CONTENT_KEY, manifest_of, manifest_path
 from shared.ports import Change, Owned, Ports, Stored
-from tests.journeys.fakes import CATALOGUE
+from tests.journeys.fakes import CATALOGUE, files_below
 from tests.simulation.azure import OWNER, Azure
 
 ACCOUNT, CONTAINER = "acc", "datasets"
@@ -122,12 +121,7 @@ class Datasets:
         return f"azureml://datastores/tuneloop_datasets/paths/{path}"
 
     def files(self, folder: str, *, hashed_bytes_max: int) -> dict[str, tuple[int, str | None]]:
-        def effect() -> dict[str, tuple[int, str | None]]:
-            there = {path.removeprefix(f"{folder}/"): body for path, body in self.azure.prepared.items() if path.startswith(f"{folder}/")}
-            bodies = {name: body if isinstance(body, bytes) else json.dumps(body).encode() for name, body in there.items()}
-            return {name: (len(body), hashlib.sha256(body).hexdigest()) for name, body in bodies.items()}
-
-        return dict(self.call("datasets.files", folder, effect))
+        return dict(self.call("datasets.files", folder, lambda: files_below(self.azure.prepared, folder, hashed_bytes_max)))
 
     def write(self, path: str, body: Mapping[str, Any]) -> None:
         self.call("datasets.write", path, lambda: self.azure.prepared.__setitem__(path, dict(body)))
