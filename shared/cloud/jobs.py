@@ -13,6 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
 from shared.cloud.answers import text_of, translated, word
+from shared.domain.training import JOB_ENDED_BADLY
 from shared.plain import plain
 from shared.settings import Settings
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
 
-FAILED_STATES = frozenset({"failed", "canceled", "notresponding"})
 EXISTS_TEXT = "already exists"  # "A job with this name already exists..." (azure-docs#122250); the code is only UserError
 HISTORY_API = "history/v1.0"
 
@@ -73,7 +73,7 @@ class Jobs:
             except ResourceNotFoundError:
                 return None
         status = word(job.status)
-        failure = self._failure(name) if status.lower() in FAILED_STATES else ""
+        failure = self._failure(name) if status.lower() in JOB_ENDED_BADLY else ""
         return Seen(status=status, tags=job.tags or {}, failure=failure)
 
     def submit(self, name: str, job: Any) -> None:

@@ -20,7 +20,7 @@ ROUNDS_MAX = 5  # of compare-and-set against others; more is a later turn's
 
 def read(loop: Loop) -> Slots:
     stored = loop.ports.ledger.read(KEY)
-    return _slots(stored) if stored else Slots()
+    return decoded(KEY, stored, Slots) if stored else Slots()
 
 
 def take(loop: Loop, *, job: str, training_id: str) -> str:
@@ -31,7 +31,7 @@ def take(loop: Loop, *, job: str, training_id: str) -> str:
             loop.ports.ledger.create(KEY, msgspec.to_builtins(Slots()))
             loop.ports.ledger.deactivate(KEY)  # nobody has to look at it
             continue
-        slots, now = _slots(stored), loop.clock()
+        slots, now = decoded(KEY, stored, Slots), loop.clock()
         if job in slots.at_work:
             return ""
         if full := why_none_is_free(slots, loop.policy, now):
@@ -46,7 +46,11 @@ def give_back(loop: Loop, job: str) -> None:
     try:
         for _ in range(ROUNDS_MAX):
             stored = loop.ports.ledger.read(KEY)
-            if stored is None or job not in _slots(stored).at_work or _written(loop, freed(_slots(stored), job), stored):
+            if (
+                stored is None
+                or job not in decoded(KEY, stored, Slots).at_work
+                or _written(loop, freed(decoded(KEY, stored, Slots), job), stored)
+            ):
                 return
     except errors.TuneloopError as error:
         log.info("The slot of %s is freed by the timer (%s). action=slot_kept", job, type(error).__name__)
@@ -62,7 +66,7 @@ def free_what_is_nobodys(loop: Loop) -> None:
 
 def _free(loop: Loop) -> None:
     stored = loop.ports.ledger.read(KEY)
-    slots = _slots(stored) if stored else Slots()
+    slots = decoded(KEY, stored, Slots) if stored else Slots()
     left = [job for job, training_id in slots.at_work.items() if _is_nobodys(loop, job, training_id)]
     if stored and left and _written(loop, freed(slots, *left), stored):
         log.warning("The slots of %s were left behind and are free again. action=slots_freed", ", ".join(left))
@@ -75,13 +79,6 @@ def _is_nobodys(loop: Loop, job: str, training_id: str) -> bool:
         return False  # it cannot be, and what is not known is kept
     record = decoded(key, stored, training.Training)
     return record.stage in training.ENDED or record.job != job
-
-
-def _slots(stored: Stored) -> Slots:
-    try:
-        return msgspec.convert(stored.body, Slots)
-    except msgspec.ValidationError as error:
-        raise errors.UnreadableRecord(f"{KEY} cannot be read by this version of the app: {error}.") from None
 
 
 def _written(loop: Loop, slots: Slots, stored: Stored) -> bool:

@@ -37,6 +37,7 @@ log = logging.getLogger("tuneloop.turn")
 LET_GO_ATTEMPTS_MAX = 5  # compare-and-set rounds against others; after that the lease ends the claim
 
 R = TypeVar("R", bound=Header)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +157,8 @@ def renew_promise(loop: Loop, key: Key, record_type: type[Header], *, who: str) 
     return True
 
 
-def decoded(key: Key, stored: Stored, record_type: type[R]) -> R:
-    """Return what was stored as a record; raise UnreadableRecord when it is none of a kind that this version knows."""
+def decoded(key: Key, stored: Stored, record_type: type[T]) -> T:
+    """Return what was stored as what it stands for; raise UnreadableRecord when it is none of a kind that this version knows."""
     try:
         return msgspec.convert(stored.body, record_type)
     except msgspec.ValidationError as error:
