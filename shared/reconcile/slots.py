@@ -46,11 +46,8 @@ def give_back(loop: Loop, job: str) -> None:
     try:
         for _ in range(ROUNDS_MAX):
             stored = loop.ports.ledger.read(KEY)
-            if (
-                stored is None
-                or job not in decoded(KEY, stored, Slots).at_work
-                or _written(loop, freed(decoded(KEY, stored, Slots), job), stored)
-            ):
+            slots = decoded(KEY, stored, Slots) if stored else Slots()
+            if stored is None or job not in slots.at_work or _written(loop, freed(slots, job), stored):
                 return
     except errors.TuneloopError as error:
         log.info("The slot of %s is freed by the timer (%s). action=slot_kept", job, type(error).__name__)
