@@ -136,8 +136,12 @@ class Trainings(Protocol):
 
     def job(self, name: str) -> Job | None: ...
 
-    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Ask for the job. That it exists already is no error: the next look tells whose it is."""
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], out: str, tags: Mapping[str, str]) -> None:
+        """
+        Ask for the job, which writes its model to the folder `out` (azureml:// URI).
+
+        That it exists already is no error: the next look tells whose it is.
+        """
         ...
 
     def cancel(self, name: str) -> None: ...

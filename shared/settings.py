@@ -118,6 +118,9 @@ class Settings(BaseModel):
     ENDPOINT_KEPT_FOR: Duration = Field(timedelta(days=7), description="time that a sleeping endpoint keeps its address; 00:00:00: none")
     DELETIONS_PER_TICK_MAX: int = Field(2, ge=0, description="services that one tick may put to sleep, a quarter of the live ones at most")
     TEAR_DOWN_DRY_RUN: bool = Field(False, description="mark idle endpoints but delete nothing")
+    REFUSE_PICKLED_MODELS: bool = Field(
+        False, description="refuse a model whose folder holds pickles, code or unknown files, or cannot be listed; else it is told"
+    )
     PAUSED: bool = Field(False, description="kill switch: look and tell, but create, change and delete nothing in Azure ML")
     METRIC_GRAIN: PositiveDuration = Field(timedelta(minutes=1), description="width of one Azure Monitor point")
     METRIC_LAG: Duration = Field(timedelta(minutes=5), description="how late an Azure Monitor point may appear (an assumption)")
@@ -150,6 +153,7 @@ class Settings(BaseModel):
             endpoint_rest=longest,
             deletions_per_tick_max=self.DELETIONS_PER_TICK_MAX,
             deletions_dry_run=self.TEAR_DOWN_DRY_RUN,
+            refuse_pickled_models=self.REFUSE_PICKLED_MODELS,
         )
 
     def options(self) -> Options:

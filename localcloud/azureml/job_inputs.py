@@ -46,7 +46,8 @@ def check(asked: jobs.Pipeline, registry: Registry, clusters: Computes) -> Order
         message = f"The component {node.component_id} of node {node_name} was not found; use {known}."
         raise Refused(400, "UserError", message, detail="ComponentNotFound")
     literals, assets = _inputs(node, asked.inputs or {})
-    order = Order(literals=literals, assets=assets, outputs=_outputs(node, asked.outputs or {}))
+    outputs = _outputs(node, asked.outputs or {})
+    order = Order(literals=literals, assets=assets, outputs=outputs, places=_places(outputs, asked.outputs or {}))
     _check_base_model(order, registry)
     _check_computes(order, clusters)
     _check_named_computes(asked, node_name, node, clusters)
@@ -138,6 +139,14 @@ def _outputs(node: nodes.Component, of_pipeline: Mapping[str, jobs.Output | None
             raise Refused(400, "UserError", message)
         bound[match[1]] = name
     return bound
+
+
+def _places(bound: Mapping[str, str], of_pipeline: Mapping[str, jobs.Output | None]) -> dict[str, str]:
+    """Return where the outputs go that name a place. Azure fills in its words such as ${{name}}; here a place is written out."""
+    given = {of_component: of_pipeline[name] for name, of_component in bound.items()}
+    places = {name: output.uri for name, output in given.items() if output is not None and output.uri}
+    unplayed({f"properties.outputs with {uri}": "${{" in uri for uri in places.values()})
+    return places
 
 
 def _check_base_model(order: Order, registry: Registry) -> None:

@@ -46,6 +46,7 @@ IMMUTABLE_IF_NAMED = ("experimentName", "computeId", "identity")  # may be left 
 FILES = {"train_file_path": "train", "validation_file_path": "validation", "test_file_path": "test"}
 _UNNAMED = {"description": None, "computeId": None, "identity": None}  # what Azure answers of them then [recorded]
 _COMPONENT_ID_SINCE = "2023-04-01"  # the first of the six versions that were read whose answers have the field
+MODEL_OUTPUT = "mlflow_model_folder"  # the component's output that the trainer's folder is
 FETCHERS = 2  # jobs whose files are read or written at the same time
 FETCH_SECONDS_MAX = 10.0  # a guess: a reset does not wait longer for storage that hangs
 FAULTS = ("job_failed", "job_canceled", "job_not_responding", "job_stuck", "job_nan_losses")
@@ -84,7 +85,7 @@ class Jobs:
         self._trainer = tuple(trainer)
         self._children: dict[str, Child] = {}
         self._files: dict[str, Future[dict[str, Path]]] = {}  # inputs on their way into the job's folder
-        self._sent: dict[str, Future[None]] = {}  # outputs of a command on their way to storage
+        self._sent: dict[str, Future[None]] = {}  # outputs on their way to storage
         self._fetchers = Fetchers(FETCHERS)
 
     # ---------------------------------------------------------------------------------------------------------- requests
@@ -339,7 +340,7 @@ class Jobs:
             case "Queued":
                 self._when_a_node_is_free(job)
             case "Finalizing":
-                self._finish_command(job) if job.order.command else self._finish_steps(job)
+                self._complete(job) if job.order.command else self._finish_steps(job)
             case "CancelRequested":
                 child = self._children.get(job.name)
                 if child is None or (not child.running and self._is_sent(job)):
@@ -354,6 +355,8 @@ class Jobs:
         if job.order.command:
             self._commands.fetch(job.order.command, folder)
             return {}
+        for uri in job.order.places.values():
+            self._datastores.place(uri, what="output")
         files = {}
         for name, key in FILES.items():
             if name in job.order.assets:
@@ -484,19 +487,21 @@ class Jobs:
             self._fail(job, "SystemError", f"The trainer ended well and left no output. Last lines of its log:\n{child.log_tail()}")
 
     def _is_sent(self, job: Job, *, good: bool = False) -> bool:
-        """Let the outputs of a command go to storage, and say whether they are there; raise what went wrong if the job ended well."""
-        order = job.order.command
-        if order is None:
+        """Let the outputs go to storage, and say whether they are there; raise what went wrong if the job ended well."""
+        order, model = job.order.command, job.order.places.get(MODEL_OUTPUT)
+        if order is None and (model is None or not good):
             return True
         if job.name not in self._sent:
-            self._sent[job.name] = self._fetchers.submit(partial(self._commands.send, order, self.folder(job), good=good))
+            send = partial(self._commands.send, order, self.folder(job), good=good) if order else None
+            self._sent[job.name] = self._fetchers.submit(send or partial(self._datastores.send, self.out(job), str(model)))
         if not self._sent[job.name].done():
             return False
         if good:
             self._sent[job.name].result()
         return True
 
-    def _finish_command(self, job: Job) -> None:
+    def _complete(self, job: Job) -> None:
+        """The job is complete when its outputs are in storage."""
         try:
             if self._is_sent(job, good=True):
                 self._move(job, "Completed")
@@ -525,7 +530,7 @@ class Jobs:
                 continue
             self._move_step(job, step, "Running" if step.status == "NotStarted" else "Completed")
             return
-        self._move(job, "Completed")
+        self._complete(job)
 
     def _fail(self, job: Job, code: str, message: str) -> None:
         job.error = (code, message)

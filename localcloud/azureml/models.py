@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud.azureml import assets, model_folder, paging, views
-from localcloud.azureml.jobs import has_tags
+from localcloud.azureml.jobs import MODEL_OUTPUT, has_tags
 from localcloud.azureml.records import Model
 from localcloud.azureml.routes import WORKSPACE, Call, Route
 from localcloud.azureml.shapes import models as shapes
@@ -215,7 +215,7 @@ class Models:
         bound = job.order.outputs.get(match["output"]) if job else None
         if job is None or bound is None:
             raise _no_artifacts(f"No matching artifacts found from job {match['job']} for output {match['output']}.")
-        if bound != "mlflow_model_folder" or job.status != "Completed":
+        if bound != MODEL_OUTPUT or job.status != "Completed":
             message = f"The path {uri} does not exist in storage: the job is {job.status} and its output is {bound}."
             raise _path_not_found(message)
         try:

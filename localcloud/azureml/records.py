@@ -7,7 +7,7 @@ Fields are only ever added, with a default, so that an older store can be read. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +56,7 @@ class Order:
     literals: Mapping[str, str]  # every literal input, defaults filled in
     assets: Mapping[str, str]  # input name -> uri
     outputs: Mapping[str, str]  # output of the pipeline -> output of the component
+    places: Mapping[str, str] = field(default_factory=dict)  # output of the component -> uri where it goes, of those that name one
     command: CommandOrder | None = None
 
     @property

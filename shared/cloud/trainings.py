@@ -73,8 +73,8 @@ class AzureMlTrainings:
         owner, training = seen.tags.get(names.OWNER_TAG), seen.tags.get(names.TRAINING_TAG)
         return Job(name=name, status=seen.status, owner=owner, training=training, failure=seen.failure)
 
-    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        job = self._pipeline(recipe, uris)
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], out: str, tags: Mapping[str, str]) -> None:
+        job = self._pipeline(recipe, uris, out)
         job.display_name = recipe.display_name
         job.experiment_name = recipe.experiment_name
         job.tags = dict(tags)
@@ -111,7 +111,7 @@ class AzureMlTrainings:
                 Model(name=model, version=version, path=path, type="mlflow_model", tags=dict(tags), description=f"Fine-tuned by {job}")
             )
 
-    def _pipeline(self, recipe: Recipe, uris: Mapping[str, str]) -> PipelineJob:
+    def _pipeline(self, recipe: Recipe, uris: Mapping[str, str], out: str) -> PipelineJob:
         """
         Return the pipeline job with one node, the registry's component, and every input given by name.
 
@@ -130,7 +130,7 @@ class AzureMlTrainings:
         node = component(**inputs)
         node.name = NODE
         node.outputs["mlflow_model_folder"] = f"${{{{parent.outputs.{PIPELINE_OUTPUT}}}}}"
-        return PipelineJob(jobs={NODE: node}, outputs={PIPELINE_OUTPUT: Output(type="mlflow_model")})
+        return PipelineJob(jobs={NODE: node}, outputs={PIPELINE_OUTPUT: Output(type="mlflow_model", path=out)})
 
     def _component(self, name: str, version: str) -> Component:
         from azure.ai.ml.exceptions import ValidationException  # of the SDK itself, for the label of an asset that is not there

@@ -100,6 +100,11 @@ def manifests(owner: str, service: str) -> str:
     return f"{endpoint(owner, service)}/datasets"
 
 
+def model_folder(owner: str, service: str, job: str) -> str:
+    """Return where a job writes its model, in the prepared container: a place of ours, so that what is there can be listed."""
+    return f"{endpoint(owner, service)}/models/{job}"
+
+
 def smoke_path(owner: str, service: str, deployment_name: str) -> str:
     """Return where the question and the answer of a deployment's smoke test lie; records and logs never hold them."""
     return f"{endpoint(owner, service)}/smoke/{deployment_name}.json"

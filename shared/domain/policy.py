@@ -31,6 +31,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_rest: timedelta = timedelta(minutes=12)  # longer than a function may run, with a margin
     deletions_per_tick_max: int = 2
     deletions_dry_run: bool = False
+    refuse_pickled_models: bool = False  # a model whose folder can run code, or is unknown, ends its training
     paused: bool = False  # the kill switch: look and tell, but change nothing in Azure ML
 
     def back_off(self, attempts: int) -> timedelta:

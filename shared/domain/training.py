@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from shared.domain import names
+from shared.domain import artefacts, names
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
@@ -63,6 +63,11 @@ class Training(Header, frozen=True, kw_only=True):
         return names.model(self.recipe.model_name, self.service)
 
     @property
+    def model_folder(self) -> str:
+        """Where the newest job writes its model, in the prepared container."""
+        return names.model_folder(self.owner, self.service, self.job)
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the job and the model: evidence of ownership and lineage, never a lock."""
         return {
@@ -93,6 +98,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     job: Job | None = None
     slots: Slots = Slots()  # read only while a job has yet to be asked for
     model_registered: bool = False
+    model_files: tuple[str, ...] = ()  # of a completed job's model, paths from the top of its folder
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
 
 
@@ -121,6 +127,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     """Register the job's output as a model version called after the training."""
 
     job: str
+    remark: str = ""  # on what its folder holds, for people
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +143,12 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     next_action: str = ""
 
+
+REFUSED_ACTION = (
+    "Look at these files. If you trust them, turn REFUSE_PICKLED_MODELS off and upload the file again: its job is not paid for twice. "
+    "Else choose another BASE_MODEL or FINETUNE_COMPONENT."
+)
+REMARKED_ACTION = "Give the endpoint an identity that may only read; REFUSE_PICKLED_MODELS=true refuses such a model."
 
 Step = RaiseNumber | TakeSlot | Submit | Cancel | Register | Note | Finish | Wait | Rest
 CHANGES_AZURE = (RaiseNumber, TakeSlot, Submit, Cancel, Register)  # or is about to
@@ -206,12 +219,22 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
     if status in JOB_ENDED_BADLY:
         return _after_a_bad_end(record, job, policy)
     if status == JOB_COMPLETED:
-        return Finish(stage=Stage.GOOD) if world.model_registered else Register(job=job.name)
+        return _after_a_good_end(job, world, policy)
     if is_late and status != JOB_CANCEL_REQUESTED:
         return Cancel(job=job.name, reason=f"The job was not done {policy.job_deadline} after its submission.")
     if record.submitted_at is None or job.status != record.job_status or world.metrics != record.metrics:
         return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)
     return Wait(until=now + policy.look_every, why=f"Job {job.name} is {job.status}.")
+
+
+def _after_a_good_end(job: Job, world: World, policy: Policy) -> Step:
+    remark = artefacts.remark(world.model_files)
+    if remark and policy.refuse_pickled_models:
+        reason = f"The model of job {job.name} is not taken. {remark}"
+        return Finish(stage=Stage.STOPPED, reason=reason, next_action=REFUSED_ACTION)
+    if not world.model_registered:
+        return Register(job=job.name, remark=remark)
+    return Finish(stage=Stage.GOOD, reason=remark, next_action=REMARKED_ACTION if remark else "")
 
 
 def _after_a_bad_end(record: Training, job: Job, policy: Policy) -> Step:

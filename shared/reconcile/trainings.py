@@ -28,6 +28,7 @@ class TrainingLife:
         return training.World(
             job=job,
             model_registered=completed and trainings.registered(record.model, record.id),
+            model_files=tuple(loop.ports.datasets.files(record.model_folder, hashed_bytes_max=-1)) if completed else (),
             metrics=trainings.metrics(record.job),
         )
 
@@ -49,7 +50,8 @@ class TrainingLife:
                 look_at, told = desk.now + desk.loop.policy.tick, record.waits_for == full
                 return Outcome(record=record, what="waits", why=full, look_at=look_at, quiet=told, waits_for=full)
             case training.Submit(job=job):
-                trainings.submit(job, recipe=record.recipe, uris=record.uris, tags=record.tags)
+                out = desk.loop.ports.datasets.uri(record.model_folder, "")
+                trainings.submit(job, recipe=record.recipe, uris=record.uris, out=out, tags=record.tags)
                 submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=record.submitted_at or desk.now)
                 return Outcome(record=submitted, what="job_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
             case training.Cancel(job=job, reason=reason):
@@ -60,11 +62,11 @@ class TrainingLife:
                     raise errors.TryLater(str(refused)) from refused
                 look_at = desk.now + desk.loop.policy.look_every
                 return Outcome(record=desk.record, what="job_cancelled", why=reason, look_at=look_at, quiet=record.cancel_requested)
-            case training.Register(job=job):
+            case training.Register(job=job, remark=remark):
                 trainings.register(record.model, record.id, job=job, tags=record.tags)
                 metrics = trainings.metrics(job)
                 trained = desk.change(stage=training.Stage.TRAINED, metrics=metrics, job_status="Completed")
-                return Outcome(record=trained, what="model_registered", why=f"{record.model}, version {record.id}.")
+                return Outcome(record=trained, what="model_registered", why=f"{record.model}, version {record.id}. {remark}".strip())
             case training.Note(status=status, metrics=metrics, until=until):
                 # A worker that died after its request left no time: then the deadline counts from the first look that shows the job.
                 accepted = {"stage": training.Stage.SUBMITTED, "submitted_at": record.submitted_at or desk.now}

@@ -102,7 +102,9 @@ def status_at_the_end(trainings: AzureMlTrainings, the_recipe: Recipe, blobs: Bl
     uris = {split: f"azureml://datastores/tuneloop_prepared/paths/worlds/{split}.jsonl" for split in ("train", "validation", "test")}
     for split in uris:
         prepared.upload_blob(f"worlds/{split}.jsonl", row.encode(), overwrite=True)
-    trainings.submit("ft-worlds-a1", recipe=the_recipe, uris=uris, tags={})
+    trainings.submit(
+        "ft-worlds-a1", recipe=the_recipe, uris=uris, out="azureml://datastores/tuneloop_prepared/paths/worlds/model/", tags={}
+    )
     last = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < last:
         job = trainings.job("ft-worlds-a1")

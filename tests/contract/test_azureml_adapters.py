@@ -29,12 +29,13 @@ from localcloud import processes
 from shared import prepare
 from shared import settings as app_settings
 from shared.cloud import clients
+from shared.cloud.datasets import BlobDatasets
 from shared.cloud.endpoints import AzureMlEndpoints
 from shared.cloud.jobs import Jobs
 from shared.cloud.metrics import MonitorMetrics
 from shared.cloud.preparations import AzureMlPreparations
 from shared.cloud.trainings import AzureMlTrainings
-from shared.domain import names, preflight, recipe, smoke
+from shared.domain import artefacts, names, preflight, recipe, smoke
 from shared.domain.recipe import Recipe
 from shared.domain.service import Deployment, EndpointView
 from shared.domain.training import JOB_COMPLETED, JOB_ENDED_BADLY, Job
@@ -185,9 +186,13 @@ def test_a_name_that_azure_does_not_know_stops_with_the_setting_to_check(azure: 
 # ----------------------------------------------------------------------------------------------------------------- jobs
 
 
+def out_of(job: str) -> str:
+    return f"azureml://datastores/tuneloop_prepared/paths/{names.model_folder(OWNER, 'shop', job)}/"
+
+
 def submitted(azure: Azure, the_recipe: Recipe, wish: str, *, tags: dict[str, str] | None = None) -> str:
     name = names.job(TRAINING, {"train": 1, "fail": 2, "wait": 3, "twice": 4, "foreign": 5}[wish])
-    azure.trainings.submit(name, recipe=the_recipe, uris=azure.uris(wish), tags=TAGS if tags is None else tags)
+    azure.trainings.submit(name, recipe=the_recipe, uris=azure.uris(wish), out=out_of(name), tags=TAGS if tags is None else tags)
     return name
 
 
@@ -212,6 +217,17 @@ def test_a_job_is_seen_with_the_tags_that_prove_whose_it_is(completed: Job) -> N
     assert completed == Job(name=names.job(TRAINING, 1), status="Completed", owner=OWNER, training=TRAINING)
 
 
+def test_a_completed_job_has_its_model_where_it_was_told_to_and_the_files_can_be_listed(
+    azure: Azure, completed: Job, blobs: BlobServiceClient
+) -> None:
+    places = BlobDatasets(blobs.get_container_client("datasets"), blobs.get_container_client("prepared"), datastore="tuneloop_prepared")
+    found = places.files(names.model_folder(OWNER, "shop", completed.name), hashed_bytes_max=-1)
+
+    assert places.uri(names.model_folder(OWNER, "shop", completed.name), "") == out_of(completed.name)
+    assert {"MLmodel", "data/model/model.safetensors", "data/model/config.json"} <= found.keys()
+    assert artefacts.remark(found) == ""
+
+
 def test_a_job_without_our_tags_is_seen_as_nobodys(azure: Azure, the_recipe: Recipe) -> None:
     job = azure.trainings.job(submitted(azure, the_recipe, "foreign", tags={"team": "x"}))
 
@@ -225,7 +241,7 @@ def test_asking_for_a_job_twice_is_asking_once_even_with_other_content(azure: Az
     name = submitted(azure, the_recipe, "twice")
     other = msgspec.structs.replace(the_recipe, parameters=the_recipe.parameters | {"num_train_epochs": "9"})
 
-    azure.trainings.submit(name, recipe=other, uris=azure.uris("wait"), tags=TAGS)
+    azure.trainings.submit(name, recipe=other, uris=azure.uris("wait"), out=out_of(name), tags=TAGS)
 
     assert ended(azure, name).status == "Completed"  # with the other content it would wait for ever
 
@@ -241,8 +257,9 @@ def test_jobs_that_are_asked_for_at_the_same_time_each_get_their_own_data(azure:
             for split in ("train", "validation", "test")
         }
         start.wait()
-        azure.trainings.submit(names.job(TRAINING, number), recipe=the_recipe, uris=uris, tags=TAGS)
-        azure.trainings.job(names.job(TRAINING, number))  # reading a job makes nodes too
+        name = names.job(TRAINING, number)
+        azure.trainings.submit(name, recipe=the_recipe, uris=uris, out=out_of(name), tags=TAGS)
+        azure.trainings.job(name)  # reading a job makes nodes too
 
     with ThreadPoolExecutor(len(numbers)) as pool:
         list(pool.map(submit, numbers))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain import names, training
+from shared.domain import artefacts, names, training
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.slots import Slots
@@ -33,6 +33,10 @@ HELD = Slots(day="2026-11-24", started=(J1,), at_work={J1: ID})
 OTHERS = Slots(day="2026-11-24", started=("ft-ffffffffffff-a1",), at_work={"ft-ffffffffffff-a1": "ffffffffffff"})
 RUNNING: Training = msgspec.structs.replace(NUMBERED, stage=Stage.SUBMITTED, submitted_at=NOON, job_status="Running")
 CANCELING: Training = msgspec.structs.replace(RUNNING, cancel_requested=True, reason="The job was not done in time.")
+FILES = ("MLmodel", "data/model/model.safetensors")
+PICKLED = (*FILES, "data/model/training_args.bin")
+HOLDS = "Its folder holds what can run code when it is loaded: data/model/training_args.bin (pickle)."
+REFUSING = Policy(refuse_pickled_models=True)
 NEXT_LOOK = NOON + POLICY.look_every
 
 
@@ -84,9 +88,26 @@ LIFE = [
          step=Note(status="Defrosting", metrics={}, until=NEXT_LOOK)),
     Line(name="finalizing is not completed", record=RUNNING, world=seen("Finalizing"),
          step=Note(status="Finalizing", metrics={}, until=NEXT_LOOK)),
-    Line(name="completed", record=RUNNING, world=seen("Completed"), step=Register(job=J1)),
-    Line(name="completed in lower case", record=RUNNING, world=seen("completed"), step=Register(job=J1)),
-    Line(name="registered", record=RUNNING, world=seen("Completed", model_registered=True), step=Finish(stage=Stage.GOOD)),
+    Line(name="completed", record=RUNNING, world=seen("Completed", model_files=FILES), step=Register(job=J1)),
+    Line(name="completed in lower case", record=RUNNING, world=seen("completed", model_files=FILES), step=Register(job=J1)),
+    Line(name="registered", record=RUNNING, world=seen("Completed", model_registered=True, model_files=FILES),
+         step=Finish(stage=Stage.GOOD)),
+    Line(name="a pickle in the model is told", record=RUNNING, world=seen("Completed", model_files=PICKLED),
+         step=Register(job=J1, remark=HOLDS)),
+    Line(name="and told again at the end", record=RUNNING, world=seen("Completed", model_registered=True, model_files=PICKLED),
+         step=Finish(stage=Stage.GOOD, reason=HOLDS, next_action=training.REMARKED_ACTION)),
+    Line(name="a pickle in the model is refused by setting", record=RUNNING, world=seen("Completed", model_files=PICKLED), policy=REFUSING,
+         step=Finish(stage=Stage.STOPPED, reason=f"The model of job {J1} is not taken. {HOLDS}", next_action=training.REFUSED_ACTION)),
+    Line(name="refused also if it was registered meanwhile", record=RUNNING, policy=REFUSING,
+         world=seen("Completed", model_registered=True, model_files=PICKLED),
+         step=Finish(stage=Stage.STOPPED, reason=f"The model of job {J1} is not taken. {HOLDS}", next_action=training.REFUSED_ACTION)),
+    Line(name="a folder that cannot be listed is told", record=RUNNING, world=seen("Completed"),
+         step=Register(job=J1, remark=artefacts.UNKNOWN)),
+    Line(name="and refused by setting", record=RUNNING, world=seen("Completed"), policy=REFUSING,
+         step=Finish(stage=Stage.STOPPED, reason=f"The model of job {J1} is not taken. {artefacts.UNKNOWN}",
+                     next_action=training.REFUSED_ACTION)),
+    Line(name="without a pickle the setting changes nothing", record=RUNNING, world=seen("Completed", model_files=FILES), policy=REFUSING,
+         step=Register(job=J1)),
     Line(name="failed", record=RUNNING, world=seen("Failed", failure="Out of memory."), step=ended("Failed", "Out of memory.")),
     Line(name="failed without a word", record=RUNNING, world=seen("failed"), step=ended("failed", "the service gives no reason.")),
     Line(name="canceled by somebody", record=RUNNING, world=seen("Canceled"), step=ended("Canceled", "the service gives no reason.")),
@@ -108,9 +129,10 @@ LIFE = [
          record=msgspec.structs.replace(NUMBERED, job_status="Running"), step=Note(status="Running", metrics={}, until=NEXT_LOOK)),
     Line(name="canceled by us: our reason, and no other try", record=CANCELING, world=seen("Canceled"), policy=Policy(job_attempts_max=5),
          step=ended("Canceled", "The job was not done in time.")),
-    Line(name="completed after all, past the deadline", record=RUNNING, world=seen("Completed"), now=NOON + 2 * POLICY.job_deadline,
+    Line(name="completed after all, past the deadline", record=RUNNING, world=seen("Completed", model_files=FILES),
+         now=NOON + 2 * POLICY.job_deadline,
          step=Register(job=J1)),
-    Line(name="completed although canceled", record=CANCELING, world=seen("Completed"), step=Register(job=J1)),
+    Line(name="completed although canceled", record=CANCELING, world=seen("Completed", model_files=FILES), step=Register(job=J1)),
 ]  # fmt: skip
 
 

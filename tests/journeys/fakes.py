@@ -48,6 +48,7 @@ POLICY = Policy(
     idle_grace=timedelta(minutes=10),
     endpoint_kept_for=timedelta(hours=2),
 )
+MODEL_FILES = ("MLmodel", "conda.yaml", "data/model/config.json", "data/model/model.safetensors", "data/tokenizer/tokenizer.json")
 MESSAGE_LEASE = timedelta(minutes=10)  # how long the Functions host hides a received message
 ROWS = "".join(
     f'{{"messages":[{{"role":"user","content":"Where is order {n}?"}},{{"role":"assistant","content":"Order {n} is in hall {n * 7}."}}]}}\n'
@@ -75,6 +76,7 @@ class World:
         self.metrics_out = False
         self.answer: object = {"output": "It is in hall 3."}
         self.job_end = "Completed"
+        self.model_files: tuple[str, ...] = MODEL_FILES
         self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
         self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
         self.deployment_end = "Succeeded"
@@ -121,6 +123,8 @@ class World:
                     job["status"] = self._prepared(name, job)
             elif job["status"] == "Running" and self.now >= job["asked_at"] + timedelta(minutes=20):
                 job["status"] = self.job_end
+                if job["status"] == "Completed":
+                    self.prepared |= {f"{job['model']}/{file}": b"" for file in self.model_files}
         self._advance_endpoints()
 
     def _prepared(self, name: str, job: Mapping[str, Any]) -> str:
@@ -356,11 +360,12 @@ class FakeTrainings:
         result: Job | None = self.world.called(effect)
         return result
 
-    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], out: str, tags: Mapping[str, str]) -> None:
         def effect() -> None:
             if name not in self.world.jobs:  # the service refuses the second one; the port hides that
                 self.world.effects["job"] += 1
-                self.world.jobs[name] = {"status": "Running", "asked_at": self.world.now, "tags": dict(tags), "recipe": recipe}
+                job = {"status": "Running", "asked_at": self.world.now, "tags": dict(tags), "recipe": recipe}
+                self.world.jobs[name] = job | {"model": out.partition("/paths/")[2].rstrip("/")}
 
         self.world.called(effect)
 

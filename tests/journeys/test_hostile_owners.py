@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -266,3 +267,53 @@ def test_a_thousand_different_uploads_at_once_pay_for_no_more_than_the_limits_an
     assert len(fakes.all_of(story.world, Kind.TUNING)) == len(trainings) == 1_000
     assert len(paid) == policy.jobs_at_once_max
     assert all("JOBS_AT_ONCE_MAX" in training.waits_for for training in trainings if training.id not in paid)
+
+
+# ---------------------------------------------------------------------------------------------------------------- models
+
+
+def with_a_model(story: Story, *files: str, refusing: bool = False) -> Any:
+    """Let an upload be trained, with these files in the model's folder."""
+    story.world.model_files = files
+    story.loop = replace(story.loop, policy=msgspec.structs.replace(story.loop.policy, refuse_pickled_models=refusing))
+    story.uploaded("shop/a.jsonl")
+    story.run(HOUR)
+    (training,) = fakes.all_of(story.world, Kind.TRAINING)
+    return training
+
+
+def test_a_pickle_in_a_models_folder_is_told_and_the_model_is_served(story: Story) -> None:
+    training = with_a_model(story, *fakes.MODEL_FILES, "data/model/training_args.bin")
+
+    assert training.stage == "good"
+    assert "training_args.bin (pickle)" in training.reason
+    assert [change.what for change in story.world.changes if "training_args.bin (pickle)" in change.why] == ["model_registered", "good"]
+    assert any("REFUSE_PICKLED_MODELS" in change.next_action for change in story.world.changes)
+    assert story.world.endpoints
+
+
+@pytest.mark.parametrize("files", [(*fakes.MODEL_FILES, "python_model.pkl"), (*fakes.MODEL_FILES, "code/loader.py"), ()], ids=str)
+def test_with_the_setting_a_pickled_or_unknown_model_is_neither_registered_nor_deployed(story: Story, files: tuple[str, ...]) -> None:
+    training = with_a_model(story, *files, refusing=True)
+
+    (tuning,) = fakes.all_of(story.world, Kind.TUNING)
+    assert (training.stage, tuning.stage) == ("stopped", "stopped")
+    assert "is not taken" in tuning.reason
+    assert "REFUSE_PICKLED_MODELS" in tuning.next_action
+    assert (story.world.models, story.world.endpoints, story.world.effects["job"]) == ({}, {}, 1)
+    assert story.world.active == set()
+
+
+def test_who_trusts_a_refused_model_uploads_again_without_paying_again(story: Story) -> None:
+    with_a_model(story, *fakes.MODEL_FILES, "python_model.pkl", refusing=True)
+    training = with_a_model(story, *fakes.MODEL_FILES, "python_model.pkl", refusing=False)
+
+    assert training.stage == "good"
+    assert story.world.effects["job"] == 1
+
+
+def test_a_model_without_pickles_is_served_with_the_setting(story: Story) -> None:
+    training = with_a_model(story, *fakes.MODEL_FILES, refusing=True)
+
+    assert (training.stage, training.reason) == ("good", "")
+    assert story.world.endpoints

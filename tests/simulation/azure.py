@@ -22,6 +22,7 @@ from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, DeploymentView, EndpointView, Service, Usage
 from shared.domain.training import Job, Training
 from shared.domain.tuning import PreparationJob, Tuning
+from tests.journeys.fakes import MODEL_FILES
 from tests.simulation import standin
 from tests.simulation.machine import NOON, Machine
 
@@ -29,6 +30,7 @@ OWNER = "00000000-0000-0000-0000-00000000000a"
 STRANGER = "somebody-else"
 MINUTE = 60_000
 METRIC_LAG_MS = 3 * MINUTE  # the policy reckons with more
+PICKLE = "data/model/training_args.bin"
 ALIVE = ("Queued", "Running", "Finalizing", "CancelRequested")
 
 
@@ -49,6 +51,7 @@ class JobHere:
     status: str = "Queued"
     tuning: str | None = None  # of a job that prepares
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
+    out: str = ""  # of a training: the folder of its model
 
 
 @dataclass
@@ -118,7 +121,7 @@ class Azure:
 
     # ------------------------------------------------------------------------------------------------------ jobs
 
-    def submit(self, name: str, tags: Mapping[str, str], *, asked_as: str = "") -> None:
+    def submit(self, name: str, tags: Mapping[str, str], out: str, *, asked_as: str = "") -> None:
         """`asked_as`: the name that the ledger knows, where a deliberate bug asks for another."""
         if name not in self.jobs and self.machine.chance("squatted job", name) < 0.02:
             self.jobs[name] = JobHere(name, STRANGER, None, "", 0, "Running")
@@ -139,7 +142,7 @@ class Azure:
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         chance = self.machine.chance
         late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
-        self.jobs[name] = JobHere(name, tags.get(names.OWNER_TAG), training, content, self.machine.ms + int(late))
+        self.jobs[name] = JobHere(name, tags.get(names.OWNER_TAG), training, content, self.machine.ms + int(late), out=out)
         self.machine.counts["jobs"] += 1
         fate = chance("job ends", name)
         end = "Completed" if fate < 0.8 else "Failed" if fate < 0.88 else "Canceled" if fate < 0.97 else "Running"
@@ -187,6 +190,9 @@ class Azure:
         if job.status in ("Completed", "Failed", "Canceled") or (job.status == "CancelRequested" and status != "Canceled"):
             return
         job.status = status
+        if status == "Completed" and job.out:
+            files = (*MODEL_FILES, PICKLE) if self.machine.chance("model is pickled", name) < 0.06 else MODEL_FILES
+            self.prepared |= {f"{job.out}/{file}": b"" for file in files}
         if status in ("Finalizing", "Completed", "Failed"):  # no event tells of a canceled one
             self.on_job_end(name, status)
 
@@ -201,10 +207,15 @@ class Azure:
         job = self.jobs.get(name)
         return job if job and self.machine.ms >= job.shows_at else None
 
+    def is_pickled(self, job: str) -> bool:
+        found = self.jobs.get(job)
+        return found is not None and f"{found.out}/{PICKLE}" in self.prepared
+
     def register(self, model: str, version: str, job: str) -> None:
         found = self.jobs.get(job)
         self.check(found is not None and found.owner == OWNER, f"S3: the output of a job of somebody else, {job}, was registered")
         self.check(found is not None and found.status == "Completed", f"S2: {job} was registered and has not completed")
+        self.check(not self.is_pickled(job), f"S12: the model of {job} was registered, and its folder holds {PICKLE}")
         known = [one for one, made_by in self.models.items() if made_by == job and one != (model, version)]
         self.check(not known, f"S6: {job} was registered as version {version} beside {known}")
         self.models[model, version] = job

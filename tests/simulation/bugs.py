@@ -49,11 +49,11 @@ def _random_job_name() -> contextlib.AbstractContextManager[Any]:
     """As an SDK that invents a name: the newest job of a name is what is found by it."""
     job, newest = ports.Trainings.job, WeakKeyDictionary[Any, dict[str, str]]()
 
-    def submitted(self: ports.Trainings, name: str, *, recipe: Any, uris: Any, tags: Any) -> None:
+    def submitted(self: ports.Trainings, name: str, *, recipe: Any, uris: Any, out: str, tags: Any) -> None:
         chosen = f"{name}-{self.azure.number()}"
 
         def effect() -> None:
-            self.azure.submit(chosen, tags, asked_as=name)
+            self.azure.submit(chosen, tags, out.partition("/paths/")[2].rstrip("/"), asked_as=name)
             newest.setdefault(self, {})[name] = chosen
 
         self.call("trainings.submit", chosen, effect)

@@ -45,6 +45,7 @@ POLICY = Policy(
     idle_after=timedelta(minutes=40),
     idle_grace=timedelta(minutes=12),
     endpoint_kept_for=timedelta(hours=1),
+    refuse_pickled_models=True,
 )
 FAULTY_MS = 300 * MINUTE
 HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, waited for and deleted
@@ -305,6 +306,7 @@ class History:
             elif isinstance(record, training.Training):
                 check(record.stage in training.ENDED, f"L1: {record.key} ends {record.stage}")
                 explained = record.stage != training.Stage.STOPPED or self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
+                explained = explained or self.azure.is_pickled(record.job)
                 check(explained, f"L1: {record.key} stopped without need: {record.reason}")
             else:
                 self._check_service(record)

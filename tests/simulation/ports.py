@@ -199,8 +199,9 @@ class Trainings:
     def job(self, name: str) -> Job | None:
         return self.call("trainings.job", name, lambda: self.azure.job_view(name))  # type: ignore[no-any-return]
 
-    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        self.call("trainings.submit", name, lambda: self.azure.submit(name, tags))
+    def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], out: str, tags: Mapping[str, str]) -> None:
+        model = out.partition("/paths/")[2].rstrip("/")
+        self.call("trainings.submit", name, lambda: self.azure.submit(name, tags, model))
 
     def cancel(self, name: str) -> None:
         self.call("trainings.cancel", name, lambda: self.azure.cancel(name))

@@ -260,3 +260,35 @@ def test_jobs_are_listed_by_tag_with_the_newest_first(world: Any) -> None:
 
     assert [job["name"] for job in world.get("jobs?tag=tuneloop-owner=o")["value"]] == ["ft-b1", "ft-a1"]
     assert world.get("jobs?tag=tuneloop-owner=p") == {"value": []}
+
+
+def with_a_place(kit: Any, name: str, uri: str) -> dict[str, Any]:
+    body: dict[str, Any] = kit.job(path=name)
+    body["properties"]["outputs"]["trained_model"]["uri"] = uri
+    return body
+
+
+def test_a_model_lies_where_its_output_says_when_the_job_is_completed(world: Any, kit: Any) -> None:
+    world.upload("train", path="ft-a1")
+    world.ask("PUT", "jobs/ft-a1", with_a_place(kit, "ft-a1", "azureml://datastores/tuneloop_prepared/paths/shop/models/ft-a1/"))
+    world.until(lambda: world.status("ft-a1") in {"Completed", "Failed"})
+
+    there = {name for container, name in world.storage.blobs if container == "prepared" and "/models/" in name}
+    assert world.status("ft-a1") == "Completed"
+    assert {"shop/models/ft-a1/MLmodel", "shop/models/ft-a1/data/model/model.safetensors"} <= there
+    assert world.registered("ft-a1").endswith("/versions/v1")
+
+
+def test_a_model_cannot_go_where_no_datastore_is(world: Any, kit: Any) -> None:
+    world.upload("train", path="ft-a1")
+    world.ask("PUT", "jobs/ft-a1", with_a_place(kit, "ft-a1", "azureml://datastores/nowhere/paths/x/"))
+    world.until(lambda: world.status("ft-a1") in {"Completed", "Failed"})
+
+    assert world.status("ft-a1") == "Failed"
+    assert ("prepared", "x/MLmodel") not in world.storage.blobs
+
+
+def test_a_place_with_azures_words_in_it_is_said_to_be_unplayed(world: Any, kit: Any) -> None:
+    answered = world.ask("PUT", "jobs/ft-a1", with_a_place(kit, "ft-a1", "azureml://datastores/tuneloop_prepared/paths/${{name}}/"))
+
+    assert answered.status == 501

@@ -132,7 +132,7 @@ def test_a_service_that_asks_for_an_hour_is_asked_a_few_times_within_seconds_and
         "catalogue": trainings.catalogue,
         "job": lambda: trainings.job("ft-0123456789ab-a1"),
         "registered": lambda: trainings.registered("m", "1"),
-        "submit": lambda: trainings.submit("ft-0123456789ab-a1", recipe=the_recipe, uris=uris, tags=TAGS),
+        "submit": lambda: trainings.submit("ft-0123456789ab-a1", recipe=the_recipe, uris=uris, out=uris["train"], tags=TAGS),
         "register": lambda: trainings.register("m", "1", job="ft-0123456789ab-a1", tags=TAGS),
         "cancel": lambda: trainings.cancel("ft-0123456789ab-a1"),
         "endpoint": lambda: endpoints.endpoint("bot-1"),
