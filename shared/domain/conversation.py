@@ -132,7 +132,7 @@ def fault_in(row: object) -> Code | None:
     if "messages" not in row:
         return Code.MISSING_FIELD
     messages = row["messages"]
-    if not isinstance(messages, list) or not all(isinstance(row.get(key, ""), str) for key in ("prompt", "prompt_id")):
+    if not isinstance(messages, list) or not isinstance(row.get("prompt", ""), str) or not isinstance(row.get("prompt_id", ""), str):
         return Code.BAD_TYPE
     if not messages:
         return Code.EMPTY_MESSAGES
@@ -154,14 +154,17 @@ def _fault_in_message(message: object) -> Code | None:
 
 def fault_in_turns(roles: Sequence[str], contents: Sequence[str]) -> Code | None:
     """The faults that remain possible once every role is known and every content is text."""
-    if any(is_empty(content) for content in contents):
-        return Code.EMPTY_CONTENT
+    for content in contents:
+        if is_empty(content):
+            return Code.EMPTY_CONTENT
     if not take_turns(roles):
         return Code.BAD_ALTERNATION
-    if any(has_marker(content) for content in contents):
-        return Code.TEMPLATE_MARKERS
-    if any(NUL in content for content in contents):
-        return Code.BAD_NUL
+    for content in contents:
+        if has_marker(content):
+            return Code.TEMPLATE_MARKERS
+    for content in contents:
+        if NUL in content:
+            return Code.BAD_NUL
     return None
 
 
@@ -175,7 +178,7 @@ def take_turns(roles: Sequence[str]) -> bool:
     turns = roles[1:] if roles and roles[0] == "system" else roles
     if len(turns) < 2 or len(turns) % 2:
         return False
-    return all(role == ("user", "assistant")[at % 2] for at, role in enumerate(turns))
+    return set(turns[::2]) == {"user"} and set(turns[1::2]) == {"assistant"}
 
 
 def has_marker(content: str) -> bool:

@@ -21,6 +21,7 @@ from shared.domain.structs import learn
 
 HEAD_BYTES: Final = 1 << 16  # what is looked at to tell an array from lines: more blanks than that stand before no array
 GZIP_WITH_HEADER: Final = 31  # zlib's way to ask for gzip: 16 + 15 bits of window
+ROW_BYTES: Final = 128  # what a line or row counts beside its bytes, since judging it takes time; a chat has as many and more
 GRACE_BYTES: Final = 16 << 20  # decoded before the ratio counts: a small file of much-repeated chats is no bomb
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -103,13 +104,27 @@ class Budget:
         self._limits = limits
         self.bytes_read = bytes_read
         self.decoded = 0
+        self._weight = 0
 
-    def spend(self, decoded: int) -> None:
+    def spend(self, decoded: int, *, rows: int) -> None:
+        """`rows` or lines that these bytes have."""
         self.decoded += decoded
+        self._weight += decoded + rows * ROW_BYTES
         if self.decoded > self._limits.bytes_max:
             raise Unreadable(about_too_large(what="bytes or more when unpacked", seen=self.decoded, limit=self._limits.bytes_max))
-        if self.decoded > max(GRACE_BYTES, self.bytes_read * self._limits.ratio_max):
+        if self._weight > max(GRACE_BYTES, self.bytes_read * self._limits.ratio_max):
             raise Unreadable(about_tight_packing(self._limits.ratio_max))
+
+
+SHORTEST_ROW_BYTES: Final = 24  # {"question":"a","answer":"b"} has more
+SHORTEST_RECORD_BYTES: Final = 4  # a,b and the end of the line
+
+
+def rows_possible(form: Format, size: int, limits: UnpackLimits) -> int:
+    """Return how many good rows a file of so many bytes can have at most."""
+    is_packed = form.gzipped or form.layout in {Layout.PARQUET, Layout.ARROW}
+    content = min(limits.bytes_max, max(GRACE_BYTES, size * limits.ratio_max)) if is_packed else size
+    return content // (SHORTEST_RECORD_BYTES if form.layout is Layout.CSV else SHORTEST_ROW_BYTES)
 
 
 _ENDINGS: Final = {

@@ -23,6 +23,7 @@ from shared.domain import conversation
 from shared.domain.conversation import RULES_VERSION, Code, Complaint
 from shared.place import Place
 from shared.prepare import lines, looks, outputs, readers, result, rows, split, tokens
+from shared.prepare.formats import format_of, rows_possible
 from shared.prepare.keys import KeySet
 from shared.prepare.options import Options
 from shared.prepare.outputs import NoCut, Quarantine, Sides
@@ -39,6 +40,8 @@ SAMPLES: Final = "samples.json"
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=utf-8"
 REPORT_SCHEMA: Final = 1
+BAD_ROWS_READ_MAX: Final = 100_000  # once nothing can save the upload; up to here a report counts them all
+BAD_ROWS_BETWEEN: Final = 4_096  # two looks at that
 
 
 def _silent(_progress: Progress) -> None:
@@ -91,6 +94,10 @@ class _Rejected(Exception):
     def __init__(self, complaint: Complaint | None) -> None:
         super().__init__()
         self.complaint = complaint
+
+
+class _Hopeless(Exception):
+    """Whatever stands in the rest, the upload is rejected: the rest is not read."""
 
 
 class _Preparation:
@@ -182,6 +189,7 @@ class _Pass:
         self.faults.name_files = len(asked.sources) > 1
         self._measures = Measures()
         self._sample = Sample() if asked.tokenizer else None
+        self._dropped = 0
         self._rows = 0  # seen, blank lines not counted
         self._bytes_read = 0
         self._contents = KeySet()
@@ -209,6 +217,8 @@ class _Pass:
         for at in held_out_first:
             try:
                 self._read(self._sources[at], self._files[at])
+            except _Hopeless:
+                break
             except Unreadable as wrong:
                 name = self._sources[at].name
                 raise Unreadable(conversation.of_file(wrong.complaint, name) if self.faults.name_files else wrong.complaint) from None
@@ -317,6 +327,18 @@ class _Pass:
     def _drop(self, code: Code, file: str, number: int, line: bytes | None) -> None:
         self.faults.add(code, file, number, line)
         self.quarantine.add(file=file, number=number, code=code, text=line)
+        self._dropped += 1
+        if self._dropped % BAD_ROWS_BETWEEN == 0 and self._is_hopeless():
+            raise _Hopeless
+
+    def _is_hopeless(self) -> bool:
+        """Whether so many rows are bad that the rest cannot outweigh them, even if it were nothing but the shortest good ones."""
+        bad, limits = self.faults.bad, self._options.unpack
+        if bad < BAD_ROWS_READ_MAX:
+            return False
+        forms = ((format_of(one.name, b""), one.size) for one in self._sources)
+        possible = sum(rows_possible(form, size, limits) for form, size in forms if form)
+        return bad > Fraction(str(self._options.bad_rows_max_share)) * possible
 
     def _answers_late(self, row: rows.Row, surely_within: int) -> Code | None:
         """Too late for the model to learn from it, perhaps too late, or in time."""

@@ -261,7 +261,7 @@ def _parse(text: str) -> _Parsed | Code:
         return Code.BAD_JSON
     if repeated:
         return Code.DUPLICATE_KEY
-    if "\\u" in text and not _is_encodable(value):
+    if ("\\ud" in text or "\\uD" in text) and not _is_encodable(value):  # U+D800 to U+DFFF
         return Code.BAD_SURROGATE
     return _Parsed(value)
 

@@ -37,6 +37,7 @@ class Shape(StrEnum):
 
 MESSAGES: Final = Shape.MESSAGES
 
+ESCAPED_NUL: Final = b"\\u0000"
 ROLES: Final = {  # of ShareGPT and its descendants → ours; exact case, like ours
     "human": "user",
     "user": "user",
@@ -191,6 +192,8 @@ def quick_shapes(line: bytes, first: Shape = Shape.SHAREGPT) -> Quick | None:
     """
     if first in _QUICK and (quick := _read(line, first)):
         return quick
+    if ESCAPED_NUL in line:  # none of them takes it
+        return None
     for shape in _QUICK:
         if shape is not first and (quick := _read(line, shape)):
             return quick

@@ -89,7 +89,7 @@ def _refuse_by_footer(footer: Any, file_bytes: int, limits: UnpackLimits, line_b
     ):
         if seen > limit:
             raise Unreadable(faults.about_too_large(what=what, seen=seen, limit=limit))
-    Budget(limits, bytes_read=file_bytes).spend(sum(group_bytes))
+    Budget(limits, bytes_read=file_bytes).spend(sum(group_bytes), rows=0)
 
 
 def _group_bytes(footer: Any, limits: UnpackLimits) -> list[int]:
@@ -175,7 +175,7 @@ def _validated(batch: Any) -> Any:
 def _lines_of_batches(batches: Iterator[Any], columns: faults.Columns, budget: Budget, done: _Done) -> Iterator[bytes]:
     for batch in batches:
         lines = _lines(batch, columns)
-        budget.spend(len(lines))  # and not the bytes of the table: each batch counts a whole dictionary again
+        budget.spend(len(lines), rows=batch.num_rows)  # and not the bytes of the table: each batch counts a whole dictionary again
         done.rows += batch.num_rows
         yield lines
 

@@ -17,12 +17,11 @@ from typing import Final
 
 import msgspec
 
-from shared.domain import formats as faults
 from shared.domain.conversation import Complaint
 from shared.domain.formats import FormatFault
 from shared.prepare import arrays, gunzip, records, tables
 from shared.prepare.formats import Budget, Layout, Unreadable
-from shared.prepare.unpacking import REFUSED, STDERR_BYTES_MAX, Task, Verdict
+from shared.prepare.unpacking import REFUSED, STDERR_BYTES_MAX, Task, Verdict, about_memory
 
 if os.name == "posix":
     import resource
@@ -40,7 +39,7 @@ def main(argument: str) -> int:
     except Unreadable as unreadable:
         return _refused(unreadable.complaint)
     except MemoryError:
-        return _refused(faults.about_unpack_limit(f"reading it takes more than {task.memory_bytes:,} bytes of memory"))
+        return _refused(about_memory(task))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody listens any more, and Python would complain of it
     return 0
@@ -87,6 +86,7 @@ def _limit_this_process(task: Task) -> None:
     seconds = task.limits.seconds_max
     for what, soft, hard in (
         (resource.RLIMIT_AS, task.memory_bytes, task.memory_bytes),
+        (resource.RLIMIT_DATA, task.held_bytes, task.held_bytes),
         (resource.RLIMIT_CPU, seconds, seconds + 1),  # at the first a signal that has a name of its own, at the second the end
         (resource.RLIMIT_FSIZE, STDERR_BYTES_MAX, STDERR_BYTES_MAX),  # the output is a pipe and has no size; nothing else is written
         (resource.RLIMIT_CORE, 0, 0),

@@ -39,6 +39,10 @@ READ_BYTES: Final = 1 << 18
 # What a child that reads text needs, measured with lines of 4 MiB: 30 MB of programs and some copies of the longest line.
 TEXT_MEMORY_BYTES: Final = 128 << 20
 TEXT_MEMORY_LINES: Final = 32
+# What a child that reads a table needs: 75 MB of programs (measured), a batch of 8 MB three times, and for a record batch that is decoded
+# at once the bytes of the file as often as chats may be packed.
+TABLE_MEMORY_BYTES: Final = 160 << 20
+TABLE_MEMORY_FACTOR: Final = 64
 TABLES: Final = frozenset({Layout.PARQUET, Layout.ARROW})  # their index stands at the end: they have to be on disk
 
 _INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TZ")  # what a Python needs to start
@@ -61,6 +65,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     path: str  # "": the file comes on standard input
     limits: UnpackLimits
     memory_bytes: int  # of address space
+    held_bytes: int  # of memory that is the child's own: what a small file may take of a machine
     line_bytes_max: int
 
 
@@ -89,11 +94,13 @@ def unpacked(source: Packed, form: Format, *, workdir: Path, limits: UnpackLimit
         errors = stack.enter_context((folder / "errors").open("w+b"))
         on_disk = form.layout in TABLES or os.name != "posix"  # elsewhere nobody can wait for two pipes at once
         path = _spooled(source, folder / "packed") if on_disk else None
+        memory_bytes = _memory_bytes(form, source.size, limits, line_bytes_max)
         task = Task(
             format=form,
             path=str(path) if path and form.layout in TABLES else "",
             limits=limits,
-            memory_bytes=_memory_bytes(form, source.size, limits, line_bytes_max),
+            memory_bytes=memory_bytes,
+            held_bytes=_held_bytes(source.size, limits) if form.layout in TABLES else memory_bytes,
             line_bytes_max=line_bytes_max,
         )
         stdin: IO[bytes] | int = stack.enter_context(path.open("rb")) if path else subprocess.PIPE
@@ -115,6 +122,10 @@ def _memory_bytes(form: Format, size: int, limits: UnpackLimits, line_bytes_max:
     if form.layout is Layout.PARQUET:
         return limits.memory_bytes_max
     return min(TEXT_MEMORY_BYTES + TEXT_MEMORY_LINES * line_bytes_max, limits.memory_bytes_max)
+
+
+def _held_bytes(size: int, limits: UnpackLimits) -> int:
+    return min(TABLE_MEMORY_BYTES + TABLE_MEMORY_FACTOR * size, limits.memory_bytes_max)
 
 
 def _spooled(source: Packed, path: Path) -> Path:
@@ -237,7 +248,7 @@ def _failure(code: int, task: Task, errors: IO[bytes]) -> Exception:
             return Unreadable(_complaint(msgspec.json.decode(said[-1], type=Verdict)))
     kind = said[-1].split(b":")[0].decode(errors="replace")  # what stands behind may quote the dataset
     if "MemoryError" in kind:
-        return Unreadable(_about_memory(task))
+        return Unreadable(about_memory(task))
     place = next((line.strip().decode(errors="replace") for line in reversed(said) if line.startswith(b"  File ")), "an unknown place")
     return ChildFailed(f"The child that unpacks a {task.format.name} file ended with code {code}: {kind[:100]} at {place[:300]}")
 
@@ -256,5 +267,5 @@ def _about_signal(number: int, task: Task) -> Complaint:
     return faults.about_unpack_limit(f"reading it was ended by the system (signal {number}), as happens when memory runs out")
 
 
-def _about_memory(task: Task) -> Complaint:
-    return faults.about_unpack_limit(f"reading it takes more than {task.memory_bytes:,} bytes of memory")
+def about_memory(task: Task) -> Complaint:
+    return faults.about_unpack_limit(f"reading it takes more than {min(task.memory_bytes, task.held_bytes):,} bytes of memory")

@@ -1,0 +1,104 @@
+"""
+Each hostile file of 1 MB or less ends with a sentence, or is used where that is right, and what explodes does so in a child with limits.
+
+Seconds and memory are measured by `python3 dev.py bench hostile`; here a hard end alone is set, far beyond both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.domain.conversation import Code
+from shared.prepare import __main__ as command
+from shared.prepare import preparation
+from tests.prepare.hostile import BYTES_MAX, FILES, GOOD
+
+ENDED_AFTER_S = 120
+IN_ONE_PROCESS_MB_MAX = 320  # 400 are allowed to all processes together
+
+
+def prepared(name: str, content: bytes, folder: Path) -> Any:
+    file = folder / name
+    file.write_bytes(content)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        command.main([str(file), "--out", str(folder / "out"), "--json"])
+    return json.loads(said.getvalue())
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_hostile_file_ends_with_a_sentence_or_is_used_where_it_is_right(what: str, tmp_path: Path) -> None:
+    attack = FILES[what]
+    content = attack.made()
+    outcome = prepared(attack.name, content, tmp_path)
+
+    assert len(content) <= BYTES_MAX
+    assert outcome["verdict"] == ("accepted" if attack.accepted else "rejected"), outcome["sentence"]
+    assert outcome["sentence"].endswith(".")
+    assert outcome["sentence"].isprintable()
+    assert len(outcome["sentence"]) < 600
+    assert (tmp_path / "out" / "report.html").stat().st_size < 2_000_000
+    assert {path.name for path in tmp_path.iterdir()} == {attack.name, "out"}
+
+
+WORST = (
+    "arrow file: packed buffers of 500 MB",
+    "arrow stream: packed buffers of 60 MB, twenty times",
+    "parquet: one value of 500 MB",
+    "parquet: lists that hold 100 million nothings",
+    "an array of empty items",
+    "gzip of an array of 300 million commas",
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing limits the data of a process")
+@pytest.mark.parametrize("what", WORST)
+def test_no_process_that_prepares_a_hostile_file_holds_more_than_it_may(what: str, tmp_path: Path) -> None:
+    attack = FILES[what]
+    (tmp_path / attack.name).write_bytes(attack.made())
+    done = subprocess.run(
+        [sys.executable, "-m", "shared.prepare", str(tmp_path / attack.name), "--out", str(tmp_path / "out"), "--json"],
+        capture_output=True,
+        timeout=ENDED_AFTER_S,
+        check=False,
+    )
+    assert done.returncode == command.REJECTED, done.stderr[-500:]
+    assert json.loads(done.stdout)["peak_mb"] < IN_ONE_PROCESS_MB_MAX
+
+
+# ------------------------------------------------------------------------------------------------------- when all is lost
+
+
+def test_a_file_that_nothing_can_save_is_not_read_to_its_end(tmp_path: Path) -> None:
+    outcome = prepared("a.jsonl", b"x\n" * 450_000, tmp_path)
+
+    assert preparation.BAD_ROWS_READ_MAX <= outcome["rows"] < 450_000
+    assert outcome["codes"][Code.BAD_JSON]["count"] == outcome["rows"]
+
+
+def test_bad_rows_that_good_ones_may_still_outweigh_are_all_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many bad rows as the limit, and behind them so many good ones that the upload is used."""
+    monkeypatch.setattr(preparation, "BAD_ROWS_READ_MAX", 10)
+    monkeypatch.setattr(preparation, "BAD_ROWS_BETWEEN", 1)
+    good = b"".join(GOOD.replace(b"question", b"question %d" % n) for n in range(50))
+    outcome = prepared("a.jsonl", b"x\n" * 15 + good, tmp_path)
+
+    assert (outcome["verdict"], outcome["rows"], outcome["bad"]) == ("accepted", 2_015, 15)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz", "a.parquet"])
+def test_no_good_row_is_shorter_than_what_is_reckoned_with(name: str) -> None:
+    from shared.prepare.formats import UnpackLimits, format_of, rows_possible
+
+    form = format_of(name, b"")
+    assert form
+    shortest = {"a.csv": b"a,b\n"}.get(name, b'{"question":"a","answer":"b"}\n')
+    assert rows_possible(form, 1_000 * len(shortest), UnpackLimits()) >= 1_000
