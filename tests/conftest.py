@@ -13,10 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests import recordings as recorded
+from tests.canaries import Listener
 
 HERE = Path(__file__).parent
 LAST = "test_recorded_traffic.py"  # looks at what all others recorded
 LIGHT_FOLDERS = {"domain", "prepare", "journeys", "dev"}  # no network, no local cloud
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Listener(), "canaries")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -96,5 +96,12 @@ class Jobs:
             details = clients.get_json(self.runs, f"{base}/{HISTORY_API}{path}/runs/{job}/details")
         except HttpResponseError:
             return ""
-        error = (details.get("error") or {}).get("error") or {}
-        return plain(str(error.get("message", "")))
+        return failure_in(details)
+
+
+def failure_in(details: Any) -> str:
+    """Return the message of an answer of run history, {"error": {"error": {"message": …}}}; '' where it has none."""
+    try:
+        return plain(str(details["error"]["error"].get("message") or ""))
+    except (AttributeError, KeyError, TypeError):
+        return ""

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from azure.core import PipelineClient
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, DecodeError
 
 from shared.cloud import clients
 from shared.domain.service import Usage
@@ -76,7 +76,10 @@ class MonitorMetrics:
                 "interval": iso_duration(self._settings.METRIC_GRAIN),
             },
         )
-        return list(_values(answer, aggregation.lower(), start, end))
+        try:
+            return list(_values(answer, aggregation.lower(), start, end))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DecodeError(f"Azure Monitor's answer cannot be read ({type(error).__name__}).") from error
 
 
 def iso_duration(value: timedelta) -> str:

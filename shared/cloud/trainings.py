@@ -7,6 +7,7 @@ names and the checked parameters all come from the domain. Inputs are azureml://
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from functools import cached_property
@@ -21,6 +22,7 @@ from shared.domain import names
 from shared.domain.recipe import Catalogue, Declared, Recipe
 from shared.domain.training import Job
 from shared.errors import Stop
+from shared.plain import plain
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 NODE = "chat_completion_pipeline"  # as the published example calls the one node
 PIPELINE_OUTPUT = "trained_model"
+METRICS_MAX = 200  # that are kept of a job: a job may log what it likes, and a record is read at each turn
+METRIC_NAME_LENGTH_MAX = 100
 MLFLOW_API = "api/2.0/mlflow"
 
 
@@ -91,8 +95,7 @@ class AzureMlTrainings:
             run = clients.get_json(self._jobs.runs, f"{base}/mlflow/v2.0{path}/{MLFLOW_API}/runs/get", run_id=job)
         except HttpResponseError:
             return {}
-        logged = run.get("run", {}).get("data", {}).get("metrics", [])
-        return {m["key"]: float(m["value"]) for m in logged if math.isfinite(float(m["value"]))}
+        return metrics_in(run)
 
     def registered(self, model: str, version: str) -> bool:
         with translated(f"Looking for model {model}"):
@@ -170,6 +173,18 @@ class AzureMlTrainings:
         with translated("Reading the VM sizes"):
             sizes = self._workspace.compute.list_sizes()
             return next((int(s.gpus or 0) for s in sizes if s.name.lower() == instance_type.lower()), 0)
+
+
+def metrics_in(answer: Any) -> dict[str, float]:
+    """Return the finite numbers that a job logged, METRICS_MAX at most, of an answer of MLflow's REST API (runs/get)."""
+    found: dict[str, float] = {}
+    with contextlib.suppress(AttributeError, KeyError, TypeError):
+        for one in answer["run"]["data"].get("metrics", []):
+            with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError, OverflowError):
+                value = float(one["value"])
+                if math.isfinite(value) and len(found) < METRICS_MAX:
+                    found[plain(str(one["key"]), limit=METRIC_NAME_LENGTH_MAX)] = value
+    return found
 
 
 def _name_and_version(asset_id: str) -> tuple[str, str]:

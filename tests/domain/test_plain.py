@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from shared.errors import Rejected, Stop, TryLater, WrongSettings
 from shared.plain import CHARACTERS_MAX, plain
+from tests.canaries import CANARY
 
 pytestmark = pytest.mark.light
 
-CANARY = "c4n4ryKeyOf64Base64Characters+/0123456789=="
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.c4n4ry-_signature"
 
 

@@ -21,11 +21,11 @@ from shared.cloud.endpoints import AzureMlEndpoints
 from shared.errors import TuneloopError, WrongSettings
 from shared.ports import Change
 from shared.prepare import unpacking
+from tests.canaries import CANARY
 from tests.journeys import fakes
 from tests.journeys.stories import Story
 from tests.journeys.test_no_dataset_text_leaves_its_container import FILES
 
-CANARY = "c4n4ryKeyOf64Base64Characters+/0123456789=="
 SECRETS = {
     "DATASETS": f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={CANARY};EndpointSuffix=core.windows.net",
     "AzureWebJobsStorage": f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={CANARY};EndpointSuffix=core.windows.net",

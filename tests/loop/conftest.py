@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from cli.cloud import ROOT, Running, Started, fetched
+from tests.canaries import ENVIRONMENT as SECRETS
 
 SETTINGS = {
     "LOOK_EVERY": "00:00:01",
@@ -36,12 +37,6 @@ SETTINGS = {
     "DELETIONS_PER_TICK_MAX": "10",
     "JOBS_AT_ONCE_MAX": "20",
     "JOBS_PER_DAY_MAX": "1000",  # all tests of a folder are one day
-}
-CANARY = "c4n4ryKeyOf64Base64Characters+/0123456789=="
-SECRETS = {  # nobody reads them: a test looks where they turn up
-    "CANARY_STORAGE": f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={CANARY};EndpointSuffix=core.windows.net",
-    "CANARY_SIGNED": f"https://acc.blob.core.windows.net/c?sv=2024-11-04&sig={CANARY}",
-    "HF_TOKEN": CANARY,
 }
 WITHIN_S = 240  # of any one thing on a loaded machine; typical are 5 to 20
 FAKE_TRAINER = shlex.join([sys.executable, str(ROOT / "tests" / "contract" / "azureml" / "fake_trainer.py")])

@@ -16,8 +16,9 @@ from localcloud import azurite, listeners
 from shared.domain import smoke
 from shared.domain.record import Kind
 from tests import recordings as recorded
+from tests.canaries import CANARY
 from tests.localcloud.hosts import family
-from tests.loop.conftest import CANARY, waited
+from tests.loop.conftest import waited
 
 pytestmark = pytest.mark.slow
 
