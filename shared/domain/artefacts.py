@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from shared.plain import plain
+
 MLMODEL = "MLmodel"  # every MLflow folder has it at its top; without it the listing is not one of a whole model
 PICKLES = frozenset({
     ".pkl", ".pickle", ".pk", ".p", ".pt", ".pth", ".ptl", ".bin", ".ckpt", ".joblib", ".dill", ".cloudpickle",
@@ -24,6 +26,7 @@ HARMLESS = frozenset({
     ".ini", ".lock", ".log", ".spm", ".vocab",
 })  # fmt: skip
 HARMLESS_NAMES = frozenset(("mlmodel", "license", "notice", "readme", ".gitattributes", ".gitignore", ".amlignore"))
+NAME_LENGTH_MAX = 120
 NAMED_MAX = 5  # files of a sentence; the rest is counted
 
 UNKNOWN = "What its folder holds is unknown: no MLmodel was found where the job should have written it."
@@ -36,7 +39,7 @@ def remark(files: Collection[str]) -> str:
     kinds = {path: kind for path in sorted(files) if (kind := _kind(path))}
     if not kinds:
         return ""
-    shown = [f"{path} ({kind})" for path, kind in list(kinds.items())[:NAMED_MAX]]
+    shown = [f"{plain(path, limit=NAME_LENGTH_MAX)} ({kind})" for path, kind in list(kinds.items())[:NAMED_MAX]]
     more = f" and {len(kinds) - NAMED_MAX} more" if len(kinds) > NAMED_MAX else ""
     return f"Its folder holds what can run code when it is loaded: {', '.join(shown)}{more}."
 

@@ -55,7 +55,7 @@ def test_what_the_published_pipeline_leaves_in_safetensors_is_no_remark() -> Non
 def test_what_can_run_code_when_it_is_loaded_is_named(path: str, kind: str) -> None:
     said = artefacts.remark((*PIPELINE, path))
 
-    assert said == f"Its folder holds what can run code when it is loaded: {path} ({kind})."
+    assert said == f"Its folder holds what can run code when it is loaded: {path.strip()} ({kind})."
 
 
 def test_a_folder_without_its_mlmodel_is_unknown_and_not_harmless() -> None:
@@ -66,6 +66,14 @@ def test_of_many_files_a_few_are_named_and_the_rest_is_counted() -> None:
     said = artefacts.remark(("MLmodel", *(f"part-{n:04}.pkl" for n in range(1_000))))
 
     assert said.endswith("part-0004.pkl (pickle) and 995 more.")
+
+
+def test_a_name_that_forges_a_line_or_has_no_end_is_one_short_piece_of_the_sentence() -> None:
+    said = artefacts.remark(("MLmodel", "a\n2026 INFO all is well\u2028.pkl", f"{'b' * 1_000}.pkl"))
+
+    assert said.isprintable()
+    assert said.count("(pickle)") == 2
+    assert len(said) < 400
 
 
 @given(st.text(max_size=30), st.sampled_from(sorted(artefacts.PICKLES)))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from shared import errors
 from shared.cloud.announcer import LogAnnouncer
+from shared.domain.doorbell import Event
 from shared.domain.record import Key, Kind
 from shared.domain.service import Usage
 from shared.domain.tuning import Stage
@@ -179,6 +180,39 @@ def test_what_the_app_writes_itself_opens_nothing_through_any_door(story: Story)
 
     assert story.world.calls == calls
     assert len(fakes.all_of(story.world, Kind.TUNING)) == tunings == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------- replay
+
+WORKSPACE = "/subscriptions/s/resourceGroups/r/providers/Microsoft.MachineLearningServices/workspaces/w"
+
+
+def test_the_whole_history_of_events_and_rings_again_has_no_effect(story: Story) -> None:
+    """As from dead letters that somebody sends again days later: of uploads, of each job, and each turn of the queue."""
+    for name in ("shop/a.jsonl", "desk/b.jsonl"):
+        story.uploaded(name, fakes.ROWS.replace(b"order", name[:4].encode()))
+    story.run(12 * HOUR)
+    effects, models, records = dict(story.world.effects), dict(story.world.models), set(story.world.records)
+    assert effects["job"] == 2
+    assert story.world.endpoints == {}
+    storage = "/subscriptions/s/resourceGroups/r/providers/Microsoft.Storage/storageAccounts/acc"
+    for _ in range(3):
+        for name in story.world.blobs:
+            subject = f"/blobServices/default/containers/datasets/blobs/{name}"
+            created = Event(type="Microsoft.Storage.BlobCreated", subject=subject, source=storage, data={"api": "PutBlob"})
+            arrivals.dataset_event(story.loop, created, who="replay")
+        for job in story.world.jobs:
+            completed = Event(
+                type="Microsoft.MachineLearningServices.RunCompleted", subject=f"runs/{job}", source=WORKSPACE, data={"runId": job}
+            )
+            arrivals.job_event(story.loop, completed, workspace_id=WORKSPACE, who="replay")
+        for key in records:
+            story.world.push(story.world.now, (key, "replay", None))
+            story.world.push(story.world.now, (key, "replay", fakes.NOON))
+        story.run(2 * HOUR)
+
+    assert (dict(story.world.effects), story.world.models, set(story.world.records)) == (effects, models, records)
+    assert story.world.endpoints == {}
 
 
 # ----------------------------------------------------------------------------------------------------------------- clock
