@@ -21,7 +21,8 @@ from shared.domain.structs import learn
 
 HEAD_BYTES: Final = 1 << 16  # what is looked at to tell an array from lines: more blanks than that stand before no array
 GZIP_WITH_HEADER: Final = 31  # zlib's way to ask for gzip: 16 + 15 bits of window
-ROW_BYTES: Final = 128  # what a line or row counts beside its bytes, since judging it takes time; a chat has as many and more
+ROW_BYTES: Final = 512  # what a line or row counts beside its bytes, since judging it takes time: packed 30 times, rows of 100 bytes pass
+GRACE_WEIGHT: Final = 48 << 20  # and with what each row counts besides
 GRACE_BYTES: Final = 16 << 20  # decoded before the ratio counts: a small file of much-repeated chats is no bomb
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -112,7 +113,8 @@ class Budget:
         self._weight += decoded + rows * ROW_BYTES
         if self.decoded > self._limits.bytes_max:
             raise Unreadable(about_too_large(what="bytes or more when unpacked", seen=self.decoded, limit=self._limits.bytes_max))
-        if self._weight > max(GRACE_BYTES, self.bytes_read * self._limits.ratio_max):
+        allowed = self.bytes_read * self._limits.ratio_max
+        if self.decoded > max(GRACE_BYTES, allowed) or self._weight > max(GRACE_WEIGHT, allowed):
             raise Unreadable(about_tight_packing(self._limits.ratio_max))
 
 

@@ -7,9 +7,11 @@ larger than `BYTES_MAX`; what it would become is said beside it.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
+import random
 import struct
 import zipfile
 import zlib
@@ -441,3 +443,27 @@ def _arrow_chance() -> bytes:
     for at in range(len(whole) - 200, len(whole) - 10, 3):
         whole[at] = at * 167 % 256
     return bytes(whole)
+
+
+# ------------------------------------------------------------------ a large file may become more: bytes of chance make it large
+
+_CHANCE: Final = random.Random(5).randbytes(690_000)
+
+
+@attack("gzip of bytes of chance and of the same row", "a.jsonl.gz")
+def _padded_rows() -> bytes:
+    padded = b'"' + base64.b64encode(_CHANCE) + b'"\n'
+    return gzip.compress(padded, 1) + _gzipped(60, chat("b").encode() + b"\n")
+
+
+@attack("parquet: bytes of chance and a million times the same row", "a.parquet")
+def _padded_table() -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = 1_000_000
+    same = pyarrow.array(["a"]).take(pyarrow.array([0] * rows))
+    noise = pyarrow.array([_CHANCE] + [None] * (rows - 1), pyarrow.binary())
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table({"prompt": same, "completion": same, "noise": noise}), sink)
+    return sink.getvalue()
