@@ -72,10 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
     except (OSError, ValueError, RecursionError) as wrong:
         parser.error(f"{asked.settings}: {wrong}")
-    try:
-        tokenizer = prepare.read_tokenizer(prepare.source_of_file(asked.tokenizer)) if asked.tokenizer else None
-    except (OSError, ValueError) as wrong:
-        parser.error(f"{asked.tokenizer}: {wrong}")
+    if asked.tokenizer and not asked.tokenizer.is_file():
+        parser.error(f"{asked.tokenizer} is no file")
     try:
         asked.out.mkdir(parents=True, exist_ok=True)
         lost = next((file for file in asked.files if _would_be_lost(file, asked.out)), None)
@@ -83,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out: {wrong}")
     if lost:
         parser.error(f"{lost} lies where the results would be written; give --out another folder")
-    return _run(asked.files, asked.out, options, tokenizer, as_json=asked.json)
+    return _run(asked.files, asked.out, options, asked.tokenizer, as_json=asked.json)
 
 
 def _would_be_lost(file: Path, out: Path) -> bool:
@@ -93,24 +91,30 @@ def _would_be_lost(file: Path, out: Path) -> bool:
     return any(place.exists() and place.samefile(file) for place in (out / name for name in RESULTS))
 
 
-def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: prepare.Tokenizer | None, *, as_json: bool) -> int:
+def _run(files: Sequence[Path], out: Path, options: prepare.Options, tokenizer: Path | None, *, as_json: bool) -> int:
     started = time.monotonic()
     show = _bar(started) if sys.stderr.isatty() else _hide
     # A manifest tells that such files are of an earlier preparation; any others are not ours to remove.
     earlier = (*(f"{side}.jsonl" for side in prepare.SIDES), prepare.SAMPLES) if (out / MANIFEST).exists() else ()
     try:
         (out / MANIFEST).unlink(missing_ok=True)  # until the end, nothing here is published
-        with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
+        counts = prepare.source_of_file(tokenizer) if tokenizer else None
+        with (
+            tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir,
+            prepare.read_tokenizer(counts, Path(workdir), options.unpack) as counting,
+        ):
             outcome: prepare.Prepared | prepare.Refused = prepare.prepare(
                 _sources(files),
                 FolderPlace(out),
                 options=options,
                 workdir=Path(workdir),
-                tokenizer=tokenizer,
+                tokenizer=counting,
                 progress=show,
             )
     except WrongSet as wrong:
         outcome = prepare.refused(conversation.about_set(wrong.what, wrong.remedy), FolderPlace(out), options=options)
+    except prepare.BadTokenizer as wrong:
+        outcome = prepare.refused(conversation.about_tokenizer(str(wrong)), FolderPlace(out), options=options)
     except (OSError, errors.Stop) as failed:
         sys.stderr.write(f"{failed}\n")
         return FAILED

@@ -15,15 +15,16 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from shared import errors
+from shared.domain import conversation
 from shared.domain.structs import learn
 from shared.place import CONTENT_KEY, FOLDER_KEY, MANIFEST
 from shared.prepare import outputs
 from shared.prepare.folder import FolderPlace
 from shared.prepare.options import Options
-from shared.prepare.preparation import PAGE, REPORT, SAMPLES, prepare
+from shared.prepare.preparation import PAGE, REPORT, SAMPLES, prepare, refused
 from shared.prepare.result import Prepared, PreparedFile, Progress, Refused
 from shared.prepare.source import SIDES, Side, Source, StreamEndedEarly, source_of_file
-from shared.prepare.tokenizer import read_tokenizer
+from shared.prepare.tokenizer import BadTokenizer, read_tokenizer
 
 ORDER: Final = "order.json"
 OUTCOME: Final = "outcome.json"
@@ -111,8 +112,13 @@ def carry_out(asked: Order, files: Sequence[Path], out: Path, *, workdir: Path, 
         if copy.size != ordered.bytes:
             raise StreamEndedEarly(f"{file.name} has {copy.size:,} bytes, the upload has {ordered.bytes:,}: it is another version.")
         sources.append(Source(name=ordered.name, size=copy.size, open=copy.open, etag=ordered.etag, side=ordered.side))
-    tokenizer = read_tokenizer(sources.pop()) if asked.tokenizer else None
-    result = prepare(sources, FolderPlace(out), options=asked.options, workdir=workdir, tokenizer=tokenizer, progress=progress)
+    place, counts = FolderPlace(out), sources.pop() if asked.tokenizer else None
+    result: Prepared | Refused
+    try:
+        with read_tokenizer(counts, workdir, asked.options.unpack) as tokenizer:
+            result = prepare(sources, place, options=asked.options, workdir=workdir, tokenizer=tokenizer, progress=progress)
+    except BadTokenizer as wrong:
+        result = refused(conversation.about_tokenizer(str(wrong)), place, options=asked.options)
     (out / MANIFEST).unlink(missing_ok=True)
     written = {path.name: path.stat().st_size for path in sorted(out.iterdir()) if path.name != OUTCOME}
     if isinstance(result, Refused):

@@ -8,7 +8,6 @@ code is REFUSED.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -20,11 +19,9 @@ import msgspec
 from shared.domain.conversation import Complaint
 from shared.domain.formats import FormatFault
 from shared.prepare import arrays, gunzip, records, tables
+from shared.prepare.child import limit_this_process
 from shared.prepare.formats import Budget, Layout, Unreadable
-from shared.prepare.unpacking import REFUSED, STDERR_BYTES_MAX, Task, Verdict, about_memory
-
-if os.name == "posix":
-    import resource
+from shared.prepare.unpacking import REFUSED, Task, Verdict, about_memory
 
 READ_BYTES: Final = 1 << 20
 WRITE_BYTES: Final = 1 << 18
@@ -32,7 +29,7 @@ WRITE_BYTES: Final = 1 << 18
 
 def main(argument: str) -> int:
     task = msgspec.json.decode(argument, type=Task)
-    _limit_this_process(task)
+    limit_this_process(address_bytes=task.memory_bytes, held_bytes=task.held_bytes, cpu_seconds=task.limits.seconds_max)
     try:
         with open(sys.stdout.fileno(), "wb", buffering=WRITE_BYTES, closefd=False) as out:
             out.writelines(_lines(task))
@@ -74,28 +71,6 @@ def _refused(complaint: Complaint) -> int:
     verdict = Verdict(code=FormatFault(complaint.code), what=complaint.what, remedy=complaint.remedy)
     sys.stderr.buffer.write(b"\n" + msgspec.json.encode(verdict) + b"\n")
     return REFUSED
-
-
-# ------------------------------------------------------------------------------------------------------- limits
-
-
-def _limit_this_process(task: Task) -> None:
-    """Nothing that this process reads can lift these again. Systems without such limits have the clock of whoever started it."""
-    if os.name != "posix":
-        return
-    seconds = task.limits.seconds_max
-    for what, soft, hard in (
-        (resource.RLIMIT_AS, task.memory_bytes, task.memory_bytes),
-        (resource.RLIMIT_DATA, task.held_bytes, task.held_bytes),
-        (resource.RLIMIT_CPU, seconds, seconds + 1),  # at the first a signal that has a name of its own, at the second the end
-        (resource.RLIMIT_FSIZE, STDERR_BYTES_MAX, STDERR_BYTES_MAX),  # the output is a pipe and has no size; nothing else is written
-        (resource.RLIMIT_CORE, 0, 0),
-    ):
-        _, allowed = resource.getrlimit(what)
-        if allowed != resource.RLIM_INFINITY:
-            soft, hard = min(soft, allowed), min(hard, allowed)  # noqa: PLW2901
-        with contextlib.suppress(ValueError, OSError):  # macOS refuses to limit an address space
-            resource.setrlimit(what, (soft, hard))
 
 
 if __name__ == "__main__":

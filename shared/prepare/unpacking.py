@@ -27,11 +27,11 @@ from shared.domain import formats as faults
 from shared.domain.conversation import Complaint
 from shared.domain.formats import FormatFault
 from shared.domain.structs import learn
+from shared.prepare.child import ChildFailed, last_words, started
 from shared.prepare.formats import Format, Layout, Packed, UnpackLimits, Unreadable
 
 CHILD: Final = "shared.prepare.unpack"
 REFUSED: Final = 3  # the exit code of a child that says what is wrong with the file
-STDERR_BYTES_MAX: Final = 1 << 20  # a guess: warnings of libraries and one complaint
 COMPLAINT_CHARACTERS_MAX: Final = 1_000  # a guess; ours have some 200
 PIPE_BYTES: Final = 1 << 20  # Linux lets anybody have so much; the default of 64 KiB makes two processes wait for each other
 READ_BYTES: Final = 1 << 18
@@ -44,18 +44,6 @@ TEXT_MEMORY_LINES: Final = 32
 TABLE_MEMORY_BYTES: Final = 160 << 20
 TABLE_MEMORY_FACTOR: Final = 64
 TABLES: Final = frozenset({Layout.PARQUET, Layout.ARROW})  # their index stands at the end: they have to be on disk
-
-_INHERITED: Final = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TZ")  # what a Python needs to start
-_QUIET: Final = {
-    "LC_ALL": "C.UTF-8",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "MALLOC_ARENA_MAX": "1",  # address space is limited, and each arena takes 64 MB of it
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others reserve more than they use
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-}
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +68,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 learn(Task, Verdict)
 
 
-class ChildFailed(RuntimeError):
-    """The child ended as none of ours should: a fault of this program or of the machine, not of the file."""
-
-
 def unpacked(source: Packed, form: Format, *, workdir: Path, limits: UnpackLimits, line_bytes_max: int) -> Iterator[bytes]:
     """
     JSON lines, in blocks that are cut anywhere; the n-th line is the n-th line, row or item of the file. Raises Unreadable, at the end of
@@ -104,7 +88,7 @@ def unpacked(source: Packed, form: Format, *, workdir: Path, limits: UnpackLimit
             line_bytes_max=line_bytes_max,
         )
         stdin: IO[bytes] | int = stack.enter_context(path.open("rb")) if path else subprocess.PIPE
-        child = stack.enter_context(_child(task, stdin, errors, folder))
+        child = stack.enter_context(started(CHILD, msgspec.json.encode(task).decode(), stdin=stdin, errors=errors, folder=folder))
         if os.name == "posix":
             timed_out = yield from _exchanged(child, iter(()) if path else source.chunks(), limits)
         else:
@@ -136,29 +120,6 @@ def _spooled(source: Packed, path: Path) -> Path:
 
 
 # ------------------------------------------------------------------------------------------------------- the child
-
-
-@contextlib.contextmanager
-def _child(task: Task, stdin: IO[bytes] | int, errors: IO[bytes], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """It is dead and buried at the end of the block, whatever happens in it."""
-    command = [sys.executable, "-P", "-m", CHILD, msgspec.json.encode(task).decode()]
-    child = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=_environment(folder), cwd=folder)
-    try:
-        yield child
-    finally:
-        for pipe in (child.stdin, child.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        child.kill()  # does nothing to one that has ended
-        child.wait()
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    """Our own has connection strings in it. In Azure the packages are found through sys.path alone."""
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    found = os.pathsep.join(str(Path(path).absolute()) for path in sys.path)
-    return {**inherited, **_QUIET, "PYTHONPATH": found, "HOME": str(folder), "TMPDIR": str(folder)}
 
 
 def _exchanged(child: subprocess.Popen[bytes], chunks: Iterator[bytes], limits: UnpackLimits) -> Generator[bytes, None, bool]:
@@ -246,11 +207,10 @@ def _failure(code: int, task: Task, errors: IO[bytes]) -> Exception:
     if code == REFUSED:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
             return Unreadable(_complaint(msgspec.json.decode(said[-1], type=Verdict)))
-    kind = said[-1].split(b":")[0].decode(errors="replace")  # what stands behind may quote the dataset
+    kind, place = last_words(errors)
     if "MemoryError" in kind:
         return Unreadable(about_memory(task))
-    place = next((line.strip().decode(errors="replace") for line in reversed(said) if line.startswith(b"  File ")), "an unknown place")
-    return ChildFailed(f"The child that unpacks a {task.format.name} file ended with code {code}: {kind[:100]} at {place[:300]}")
+    return ChildFailed(f"The child that unpacks a {task.format.name} file ended with code {code}: {kind} at {place}")
 
 
 def _complaint(verdict: Verdict) -> Complaint:

@@ -8,8 +8,9 @@ if each file still has the version of the order: an ETag never comes back, so it
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +46,8 @@ def prepared_here(desk: TuningDesk) -> TuningOutcome:
             return number_raised(desk)
         read = [*sources, tokenizer] if tokenizer else sources
         folder, place = _place(desk, options, *(source.etag for source in read))
-        counting = prepare.read_tokenizer(tokenizer) if tokenizer else None
-        with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{desk.record.id}-") as workdir:
-            result = prepare.prepare(sources, place, options=options, workdir=Path(workdir), tokenizer=counting)
+        with _workdir(desk) as workdir, prepare.read_tokenizer(tokenizer, workdir, options.unpack) as counting:
+            result = prepare.prepare(sources, place, options=options, workdir=workdir, tokenizer=counting)
         report = f"{folder}/{prepare.REPORT}"
         if isinstance(result, prepare.Refused):
             return _rejected(desk, result.sentence, report)
@@ -86,8 +86,8 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
                 raise errors.UploadChanged("The files were replaced after the job was asked for.")
             order = ordered.read_order(written)
         else:
-            if tokenizer:
-                prepare.read_tokenizer(tokenizer)  # before the job is paid for
+            with _workdir(desk) as workdir, prepare.read_tokenizer(tokenizer, workdir, options.unpack):
+                pass  # it can be read, which is known before the job is paid for
             datasets.write(path, msgspec.to_builtins(order))
         loop.ports.preparations.submit(
             job,
@@ -173,6 +173,12 @@ def _with_sources(
         return ended(desk, tuning.Stage.SUPERSEDED, str(changed), sets.ANOTHER_VERSION if is_set(record.upload.path) else "")
     except prepare.StreamEndedEarly as early:
         raise errors.TryLater(str(early)) from early
+
+
+@contextlib.contextmanager
+def _workdir(desk: TuningDesk) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=desk.loop.workdir, prefix=f"{desk.record.id}-") as folder:
+        yield Path(folder)
 
 
 def _options(desk: TuningDesk) -> prepare.Options:

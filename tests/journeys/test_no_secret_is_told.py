@@ -20,7 +20,7 @@ from shared.cloud.answers import translated
 from shared.cloud.endpoints import AzureMlEndpoints
 from shared.errors import TuneloopError, WrongSettings
 from shared.ports import Change
-from shared.prepare import unpacking
+from shared.prepare import child
 from tests.canaries import CANARY
 from tests.journeys import fakes
 from tests.journeys.stories import Story
@@ -131,7 +131,7 @@ def everything_told(story: Story, caplog: pytest.LogCaptureFixture) -> str:
 
 
 def test_the_process_that_reads_a_hostile_file_has_none_of_our_environment(tmp_path: Path) -> None:
-    given = unpacking._environment(tmp_path)
+    given = child._environment(tmp_path)
 
     assert "c4n4ry" not in str(given)
     assert not SECRETS.keys() & given.keys()

@@ -451,7 +451,7 @@ def test_a_file_that_shadows_a_module_beside_the_upload_is_not_imported(tmp_path
 
 def test_a_child_that_fails_by_our_fault_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last words may quote the dataset, so only their kind is passed on."""
-    from shared.prepare.unpacking import ChildFailed
+    from shared.prepare.child import ChildFailed
 
     broken = tmp_path / "broken"
     broken.write_text(f"#!/bin/sh\nprintf 'Traceback:\\n  File \"x.py\", line 3, in f\\nKeyError: {MARKED}\\n' >&2\nexit 1\n")
