@@ -7,8 +7,11 @@ headers of one call for the next ones and hides the status of an error.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from threading import Event, Timer
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -31,6 +34,8 @@ REQUEST_TIMEOUT_MS = 90_000  # of one scoring request; the service allows 180 s 
 INSTANCES = 1
 LOG_LINES = 20
 LOG_CHARACTERS_MAX = 20_000  # of these lines
+ANSWER_BYTES_MAX = 1 << 20  # of what was asked for 64 tokens
+ANSWER_SECONDS_MAX = REQUEST_TIMEOUT_MS // 1_000
 SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
 
 
@@ -125,13 +130,15 @@ class AzureMlEndpoints:
         )
         request = HttpRequest("POST", scoring_uri, json=dict(body), headers={"azureml-model-deployment": deployment})
         with client, translated(f"Asking {deployment}"):
-            response: Any = client.send_request(request)
+            response: Any = client.send_request(request, stream=True)
+            with contextlib.closing(response):
+                text = _read(response)
             if response.status_code >= 400:
-                raise TryLater(f"it answered with status {response.status_code}: {_cut(response)}")
+                raise TryLater(f"it answered with status {response.status_code}: {_cut(text)}")
             try:
-                return response.json()
-            except ValueError:
-                return response.text()
+                return json.loads(text)
+            except (ValueError, RecursionError):
+                return text
 
     def log_tail(self, endpoint: str, deployment: str) -> str:
         with translated(f"Reading the log of {deployment}"):
@@ -163,6 +170,33 @@ class _Key:
         return AccessToken(self._key, int(time.time()) + 3600)
 
 
-def _cut(response: Any) -> str:
+def _read(response: Any) -> str:
+    """Return the body. Raise TryLater for one that is too large, or that comes too slowly: each byte would be in time for the client."""
+    late, body = Event(), bytearray()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # it may have ended meanwhile
+            response._internal_response.raw.shutdown()  # closing would wait for the reader; azure-core has no other way to the socket
+
+    clock = Timer(ANSWER_SECONDS_MAX, end)
+    clock.daemon = True
+    clock.start()
+    try:
+        for block in response.iter_bytes():
+            body += block
+            if len(body) > ANSWER_BYTES_MAX:
+                raise TryLater(f"it answered with more than {ANSWER_BYTES_MAX:,} bytes.")
+    except Exception:
+        if not late.is_set():  # else it is what the client makes of a connection that was ended under it
+            raise
+    finally:
+        clock.cancel()
+    if late.is_set():
+        raise TryLater(f"its answer was not complete after {ANSWER_SECONDS_MAX} seconds.")
+    return body.decode(errors="replace")
+
+
+def _cut(text: str) -> str:
     """Return the beginning of an error's text: scoring servers put a code and a message there."""
-    return " ".join(str(response.text()).split())[:SCORING_TEXT_MAX]
+    return " ".join(text[: 8 * SCORING_TEXT_MAX].split())[:SCORING_TEXT_MAX]

@@ -23,10 +23,11 @@ def answer_in(reply: object) -> str:
     """Return the text of a scoring reply, '' when it holds none: {"output": t}, [{"0": t}], [t] or a bare text."""
     while isinstance(reply, Sequence) and not isinstance(reply, str) and reply:  # a loop: a reply may be nested without end
         reply = reply[0]
-    if isinstance(reply, str):
-        return reply.strip()
     if isinstance(reply, Mapping):
-        for name in ("output", "0", "answer", "generated_text"):
-            if isinstance(reply.get(name), str):
-                return str(reply[name]).strip()
-    return ""
+        reply = next((reply[name] for name in ("output", "0", "answer", "generated_text") if isinstance(reply.get(name), str)), "")
+    return _writable(reply.strip()) if isinstance(reply, str) else ""
+
+
+def _writable(text: str) -> str:
+    """JSON may hold half a surrogate pair, which no file can."""
+    return text.encode("utf-8", "backslashreplace").decode()

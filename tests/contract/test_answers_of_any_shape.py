@@ -1,18 +1,26 @@
-"""Whatever Azure ML, MLflow or Azure Monitor answers, a look at it ends: what cannot be read is nothing, or unknown."""
+"""Whatever Azure ML, MLflow, Azure Monitor or a model answers, a look at it ends: what cannot be read is nothing, or unknown."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
+from azure.core import PipelineClient
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared import settings as app_settings
-from shared.cloud import clients, jobs, trainings
+from shared.cloud import clients, endpoints, jobs, trainings
 from shared.cloud.metrics import MonitorMetrics
+from shared.domain import smoke
+from shared.errors import TryLater
 
 pytestmark = pytest.mark.light
 
@@ -76,3 +84,78 @@ def test_usage_of_any_shape_is_read_or_unknown(answer: Any) -> None:
         found = metrics.usage("e", "d", start=NOON, end=NOON + timedelta(hours=1))
 
     assert found is None or found.heartbeats >= 0
+
+
+# ------------------------------------------------------------------------------------------------------------- of a model
+
+
+class Scoring(BaseHTTPRequestHandler):
+    """Answers as the path says."""
+
+    bodies: ClassVar[dict[str, bytes]] = {}
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            if self.path == "/endless":
+                while True:
+                    self.wfile.write(b"x" * 65_536)
+            if self.path == "/dripping":
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.01)
+            self.wfile.write(self.bodies[self.path])
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture(scope="module")
+def scoring() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scoring)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def ask(scoring: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object]:
+    """Without the token, which is not sent over plain http."""
+    monkeypatch.setattr(clients, "rest_client", lambda address, *_, **__: PipelineClient(address, policies=[]))
+    monkeypatch.setattr(endpoints, "ANSWER_SECONDS_MAX", 1)
+    asked = endpoints.AzureMlEndpoints(SETTINGS, None)  # type: ignore[arg-type]
+    return lambda path: asked.ask("e", f"{scoring}{path}", deployment="d", body={})
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b"[" * 100_000, "[" * 100_000),
+        (b'{"output": "\\ud800 in hall 3"}', "\\ud800 in hall 3"),
+        (b'{"output": "\xff"}', "\ufffd"),
+        (b"", ""),
+        (b"\xef\xbb\xbf7", "\ufeff7"),
+        (b'{"output": NaN}', ""),
+        (b"9" * 5_000, "9" * 5_000),
+    ],
+    ids=["deep", "half a character", "no UTF-8", "nothing", "a byte order mark", "no text", "a long number"],
+)
+def test_whatever_a_model_answers_is_a_text_that_can_be_written_down_or_none(ask: Any, body: bytes, answer: str) -> None:
+    Scoring.bodies["/this"] = body
+
+    found = smoke.answer_in(ask("/this"))
+
+    assert found == answer
+    found.encode()
+
+
+@pytest.mark.parametrize(("path", "said"), [("/endless", "more than 1,048,576 bytes"), ("/dripping", "not complete after 1 seconds")])
+def test_an_answer_without_end_is_none_and_is_not_waited_for(ask: Any, path: str, said: str) -> None:
+    with pytest.raises(TryLater, match=said):
+        ask(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.domain import gate, smoke
@@ -54,8 +54,14 @@ def test_a_reply_without_words_is_no_answer_whatever_its_status_was(reply: objec
 
 
 @given(JSON)
-def test_no_reply_makes_the_reader_fail(reply: object) -> None:
-    assert isinstance(smoke.answer_in(reply), str)
+@example("\ud800")
+@example([{"0": "a\udfff"}])
+def test_any_reply_is_read_as_a_text_that_can_be_written_down(reply: object) -> None:
+    smoke.answer_in(reply).encode()
+
+
+def test_half_a_character_in_an_answer_is_spelt_out_and_the_words_around_it_stay() -> None:
+    assert smoke.answer_in({"output": " In hall \ud83d. "}) == "In hall \\ud83d."
 
 
 def test_a_reply_nested_without_end_is_no_answer_and_no_crash() -> None:
