@@ -103,7 +103,11 @@ def _reserve(desk: Desk[service.Service], step: service.ReserveDeployment) -> Ou
         asked_at=desk.now,
     )
     reserved = desk.change(
-        deployments_made=number, deployments=(*desk.record.deployments, deployment), stage=service.Stage.DEPLOYING, reason=""
+        deployments_made=number,
+        deployments=(*desk.record.deployments, deployment),
+        stage=service.Stage.DEPLOYING,
+        asleep_since=None,
+        reason="",
     )
     return Outcome(record=reserved, what="deployment_named", why=deployment.name)
 

@@ -270,6 +270,20 @@ def test_a_model_that_answers_with_an_empty_object_never_gets_traffic(story):
     assert all(not e["traffic"] and not e["deployments"] for e in story.world.endpoints.values())
 
 
+def test_a_service_whose_new_upload_fails_while_it_sleeps_is_asleep_again_and_says_so(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(3 * HOUR)
+    assert only(story, Kind.SERVICE).stage == service.Stage.ASLEEP
+    story.world.answer = {}
+    story.uploaded("support-bot/2026-12.jsonl", fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(timedelta(hours=1, minutes=30))
+    again = only(story, Kind.SERVICE)
+
+    assert again.stage == service.Stage.ASLEEP
+    assert again.asleep_since > again.candidates[-1].uploaded_at
+    assert not story.world.endpoints[again.endpoint]["deployments"]
+
+
 def test_an_endpoint_of_somebody_else_with_our_name_is_never_touched(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.run(timedelta(minutes=1))

@@ -25,6 +25,7 @@ from shared.domain.tuning import PreparationJob, Tuning
 from tests.journeys.fakes import MODEL_FILES
 from tests.simulation import standin
 from tests.simulation.machine import NOON, Machine
+from tests.simulation.watch import Watch, notes_of
 
 OWNER = "00000000-0000-0000-0000-00000000000a"
 STRANGER = "somebody-else"
@@ -52,6 +53,7 @@ class JobHere:
     tuning: str | None = None  # of a job that prepares
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
     out: str = ""  # of a training: the folder of its model
+    statuses: set[str] = field(default_factory=set)  # that it ever had
 
 
 @dataclass
@@ -100,7 +102,10 @@ class Azure:
         self.on_job_end: Callable[[str, str], None] = lambda _name, _status: None
         self.on_traffic: Callable[[str], None] = lambda _endpoint: None
         self.healed_ms: int | None = None
+        self.excuses: defaultdict[str, set[str]] = defaultdict(set)  # what went wrong in Azure with a candidate, by tuning
         self._number = 0
+        self._known: dict[Key, tuple[int, Any]] = {}  # records as they were last decoded, with their number
+        self.watch = Watch(self)
 
     def number(self) -> int:
         self._number += 1
@@ -117,14 +122,30 @@ class Azure:
 
     def read_record(self, key: Key, record_type: Any) -> Any:
         """What is written in the ledger now; for checks, so no call."""
-        return msgspec.json.decode(self.records[key][0], type=record_type) if key in self.records else None
+        if key not in self.records:
+            return None
+        body, number = self.records[key]
+        known = self._known.get(key)
+        if known is None or known[0] != number:
+            known = self._known[key] = (number, msgspec.json.decode(body, type=record_type))
+        return known[1]
+
+    def remember(self, key: Key, record: Any) -> None:
+        """Take this for what is about to be written, so that it is decoded once."""
+        self._known[key] = (self.records[key][1] + 1, record)
+
+    def services(self) -> list[Service]:
+        return [self.read_record(key, Service) for key in self.records if key.kind is Kind.SERVICE]
+
+    def is_paused(self) -> bool:
+        return False
 
     # ------------------------------------------------------------------------------------------------------ jobs
 
     def submit(self, name: str, tags: Mapping[str, str], out: str, *, asked_as: str = "") -> None:
         """`asked_as`: the name that the ledger knows, where a deliberate bug asks for another."""
         if name not in self.jobs and self.machine.chance("squatted job", name) < 0.02:
-            self.jobs[name] = JobHere(name, STRANGER, None, "", 0, "Running")
+            self.jobs[name] = JobHere(name, STRANGER, None, "", 0, "Running", statuses={"Running"})
         if name in self.jobs:
             return
         training, content = tags[names.TRAINING_TAG], tags[names.DATASET_TAG]
@@ -142,7 +163,8 @@ class Azure:
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         chance = self.machine.chance
         late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
-        self.jobs[name] = JobHere(name, tags.get(names.OWNER_TAG), training, content, self.machine.ms + int(late), out=out)
+        shows_at = self.machine.ms + int(late)
+        self.jobs[name] = JobHere(name, tags.get(names.OWNER_TAG), training, content, shows_at, out=out, statuses={"Queued"})
         self.machine.counts["jobs"] += 1
         fate = chance("job ends", name)
         end = "Completed" if fate < 0.8 else "Failed" if fate < 0.88 else "Canceled" if fate < 0.97 else "Running"
@@ -190,6 +212,7 @@ class Azure:
         if job.status in ("Completed", "Failed", "Canceled") or (job.status == "CancelRequested" and status != "Canceled"):
             return
         job.status = status
+        job.statuses.add(status)
         if status == "Completed" and job.out:
             files = (*MODEL_FILES, PICKLE) if self.machine.chance("model is pickled", name) < 0.06 else MODEL_FILES
             self.prepared |= {f"{job.out}/{file}": b"" for file in files}
@@ -201,6 +224,7 @@ class Azure:
         self.check(job.owner == OWNER, f"S3: job {name} of somebody else was canceled")
         if job.status in ALIVE:
             job.status = "CancelRequested"
+            job.statuses.add(job.status)
             self.machine.at(MINUTE, self._job_is, name, "Canceled")
 
     def job(self, name: str) -> JobHere | None:
@@ -250,7 +274,9 @@ class Azure:
             MINUTE * (1 + 4 * self.machine.chance(name, number)), self._endpoint_is, name, number, "Failed" if fails else "Succeeded"
         )
 
+    owner = OWNER
     policy_rest_ms = 12 * MINUTE  # longer than a function may run; kept here, so that a policy without a rest is seen
+    rest = timedelta(minutes=12)
 
     def _endpoint_is(self, name: str, incarnation: int, state: str) -> None:
         found = self.endpoints.get(name)
@@ -305,6 +331,7 @@ class Azure:
         self.check(wanted.name in {d.name for d in record.deployments}, f"S10: {wanted.name} is created and the ledger does not name it")
         chance, number = self.machine.chance, self.number()
         if chance("quota", wanted.name, endpoint) < 0.02:
+            self.excuses[wanted.tuning].add("no quota")
             raise errors.Stop("no quota", next_action="Ask for quota.")
         is_good = chance("model", self.models[wanted.model, wanted.model_version]) > 0.12
         found.deployments[wanted.name] = DeploymentHere(wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good)
@@ -325,6 +352,8 @@ class Azure:
         elif deployment.state == "Creating":
             deployment.state = state
             deployment.ready_ms = self.machine.ms
+            if state == "Failed":
+                self.excuses[deployment.tuning].add("deployment failed")
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
         found = self.endpoints.get(endpoint)
@@ -425,6 +454,11 @@ class Azure:
         served = deployment.served_ms if deployment else None
         is_idle = beats == wanted and not clients and served is not None and served <= begin
         return usage, deployment if is_idle else None
+
+    def seen_idle(self, deployment: DeploymentHere) -> None:
+        deployment.idle_seen.append(self.machine.ms)
+        if self.machine.running:
+            notes_of(self.machine.running).slept_idle.add(deployment.name)
 
     @staticmethod
     def machine_time(ms: int) -> datetime:

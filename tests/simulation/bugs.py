@@ -226,7 +226,7 @@ _decide_training = training.decide
 BUGS: dict[str, Bug] = {
     "etag_with_quotes": Bug(what="quotes of an ETag are kept", patch=put(ports, "bare_etag", str), seed=0, promise="S5"),
     "key_by_name": Bug(
-        what="an upload is its path, whatever its version", patch=put(Upload, "id", property(_id_without_the_version)), seed=1, promise="L1"
+        what="an upload is its path, whatever its version", patch=put(Upload, "id", property(_id_without_the_version)), seed=1, promise="S7"
     ),
     "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name, seed=184, promise="S1"),
     "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes, seed=27, promise="S"),
@@ -263,7 +263,7 @@ BUGS: dict[str, Bug] = {
         promise="S7",
     ),
     "outdated_though_serving": Bug(
-        what="a later upload takes down what just got the traffic", patch=put(service, "_serves_unwritten", _never), seed=100, promise="S4"
+        what="a later upload takes down what just got the traffic", patch=put(service, "_serves_unwritten", _never), seed=103, promise="S4"
     ),
     "empty_is_idle": Bug(what="no metric is no use", patch=_empty_is_idle, seed=47, promise="S4"),
     "no_grace": Bug(
@@ -288,5 +288,5 @@ BUGS: dict[str, Bug] = {
         what="a missed promise is not renewed", patch=put(record, "is_overdue", lambda *_, **__: False), seed=1, promise="L3"
     ),
     "fail_on_transient": Bug(what="the first error that would pass is the end", patch=_fail_on_transient, seed=3, promise="L1"),
-    "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt, seed=15, promise="L3"),
+    "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt, seed=3, promise="S13"),
 }

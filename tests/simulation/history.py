@@ -118,6 +118,7 @@ class History:
     def __init__(self, seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None = None, policy: Policy = POLICY) -> None:
         self.machine = Machine(seed, mix or drawn_mix(seed), plan=plan)
         self.azure = Azure(self.machine, policy)
+        self.machine.on_done = self.azure.watch.done
         self.azure.on_job_end, self.azure.on_traffic = self._job_ended, self._clients_come
         self.policy = policy
         self.loop = turn.Loop(

@@ -39,6 +39,7 @@ class Mix:
     messages_doubled: float = 0.0
     ticks_missed: float = 0.0
     metrics_out: float = 0.0
+    twice: float = 0.0  # chance that a request to Azure ML lands twice, sent again by the SDK
 
 
 class Line(NamedTuple):
@@ -68,7 +69,10 @@ class Instance:
 class Handler:
     """One call of a function of the app, by the host."""
 
-    __slots__ = ("again", "alive", "draw", "in_flight", "instance", "machine", "name", "number", "read", "started", "thread", "work")
+    __slots__ = (
+        "again", "alive", "called_ms", "calls", "draw", "effects", "in_flight", "instance", "is_hurt", "machine", "name", "notes", "number",
+        "read", "started", "thread", "work",
+    )  # fmt: skip
 
     def __init__(self, machine: Machine, instance: Instance, name: str, work: Callable[[], object], again: Callable[[bool], None]) -> None:
         machine.handlers_made += 1
@@ -77,7 +81,12 @@ class Handler:
         self.draw = random.Random(machine.seed * 1_000_003 + self.number).random
         self.started = machine.ms
         self.alive = True
+        self.calls = 0
+        self.called_ms = machine.ms  # when its newest call began
+        self.effects = 0  # calls of its that began, changed or ended something in Azure ML
+        self.is_hurt = False  # a call of its failed: it may have left things undone
         self.read: set[int] = set()  # incarnations of endpoints that it has seen
+        self.notes: Any = None  # of whoever watches it
         self.in_flight: Callable[[], Any] | None = None
         self.thread = greenlet(self._run)
         instance.handlers.append(self)
@@ -99,6 +108,7 @@ class Handler:
             return
         self.alive = False
         self.instance.handlers.remove(self)
+        self.machine.on_done(self, failed)
         if failed:
             self.again(False)
 
@@ -120,6 +130,7 @@ class Machine:
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self.draw = random.Random(seed).random
+        self.on_done: Callable[[Handler, bool], None] = lambda _handler, _failed: None
         self._hub = getcurrent()
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
@@ -174,6 +185,8 @@ class Machine:
         if handler is None:
             return effect()
         self.calls += 1
+        handler.calls += 1
+        handler.called_ms = self.ms
         delay, fault = self._drawn(handler)
         handler.in_flight = effect if fault == "stall" and delay % 2 else None
         self.at(delay, handler.resume)
@@ -183,6 +196,7 @@ class Machine:
         self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
         if not fault or fault == "stall":
             return effect()
+        handler.is_hurt = True
         if fault == "before":
             raise errors.TryLater("planted")
         if fault == "kill_before":

@@ -40,6 +40,7 @@ class Ledger:
             if key in self.azure.records:
                 return False
             self.azure.records[key] = (msgspec.json.encode(body), 1)
+            self.azure.watch.created(key, dict(body))
             return True
 
         return bool(self.call("ledger.create", key, effect))
@@ -52,9 +53,10 @@ class Ledger:
         encoded = msgspec.json.encode(body)
 
         def effect() -> str:
-            newest = self.azure.records[key][1]
+            old, newest = self.azure.records[key]
             if str(newest) != version:
                 raise errors.LostRace(f"{key}")
+            self.azure.watch.written(key, msgspec.json.decode(old), dict(body), encoded)
             self.azure.records[key] = (encoded, newest + 1)
             return str(newest + 1)
 
@@ -273,7 +275,7 @@ class Metrics:
         except errors.TryLater:  # as the adapter: what cannot be read is unknown
             return None
         if idle is not None:  # only now the handler knows it
-            idle.idle_seen.append(self.azure.machine.ms)
+            self.azure.seen_idle(idle)
         return usage  # type: ignore[no-any-return]
 
 
@@ -285,7 +287,12 @@ class Turns:
 
     def ring(self, key: Key, *, who: str, promised: datetime | None = None, delay: timedelta = timedelta(0)) -> None:
         wait = delay / timedelta(milliseconds=1)
-        self.call("turns.ring", key, lambda: self.azure.machine.at(wait, self.deliver, key, who, promised))
+
+        def effect() -> None:
+            self.azure.watch.rung(key, promised, delay)
+            self.azure.machine.at(wait, self.deliver, key, who, promised)
+
+        self.call("turns.ring", key, effect)
 
 
 class Announcer:
@@ -294,6 +301,7 @@ class Announcer:
 
     def announce(self, change: Change) -> None:
         self.azure.machine.counts["announced"] += 1
+        self.azure.watch.announced(change)
 
 
 def ports(azure: Azure, deliver: Callable[[Key, str, datetime | None], None]) -> Ports:
