@@ -42,6 +42,10 @@ class Stop(TuneloopError):
         self.next_action = plain(next_action)
 
 
+class NoQuota(Stop):
+    """Azure has no quota or no machine for it now, known by its words: whoever can wait waits; for the others it will not work."""
+
+
 class Rejected(TuneloopError):
     """What the owner uploaded cannot be used; the sentence says what to fix."""
 

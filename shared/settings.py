@@ -108,6 +108,9 @@ class Settings(BaseModel):
     TICK: PositiveDuration = Field(timedelta(minutes=5), description="period of LOOK_AGAIN_SCHEDULE; a look missed by more is repaired")
     JOB_DEADLINE: PositiveDuration = Field(timedelta(hours=24), description="a job that is not done by then is canceled")
     DEPLOYMENT_DEADLINE: PositiveDuration = Field(timedelta(hours=2), description="a deployment that is not ready by then is given up")
+    QUOTA_DEADLINE: Duration = Field(
+        timedelta(days=3), description="a new model that Azure has no quota or machine for is given up after it; 00:00:00: at once"
+    )
     JOB_ATTEMPTS_MAX: int = Field(1, ge=1, le=5, description="paid jobs for one training without a person's word")
     JOBS_AT_ONCE_MAX: int = Field(4, ge=0, description="training jobs at work at once; further uploads wait and say so")
     JOBS_PER_DAY_MAX: int = Field(20, ge=0, description="training jobs that begin on one day (UTC); further uploads wait and say so")
@@ -144,6 +147,7 @@ class Settings(BaseModel):
             jobs_per_day_max=self.JOBS_PER_DAY_MAX,
             job_deadline=self.JOB_DEADLINE,
             deployment_deadline=self.DEPLOYMENT_DEADLINE,
+            quota_deadline=self.QUOTA_DEADLINE,
             idle_after=self.IDLE_AFTER,
             idle_grace=self.IDLE_GRACE,
             endpoint_kept_for=self.ENDPOINT_KEPT_FOR,

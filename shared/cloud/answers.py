@@ -1,4 +1,4 @@
-"""What an Azure error means for the loop: try later, or stop with a sentence that a person can act on."""
+"""What an Azure error means for the loop: try later, wait for quota, or stop with a sentence that a person can act on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from datetime import timedelta
 
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from shared.errors import Stop, TryLater
+from shared.errors import NoQuota, Stop, TryLater
 
 PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})  # 409, 423: somebody else is at it
 RETRY_AFTER_MAX = timedelta(minutes=10)  # a service may say an hour; the record looks again earlier, which costs one GET
 TEXT_LENGTH_MAX = 600  # characters of a service's text that go into a reason
 BUSY_TEXTS = ("provisioning state", "is in updating", "anotheroperationinprogress", "operation in progress")
-QUOTA_TEXTS = ("quota", "capacity", "outofquota")
+NO_QUOTA_TEXTS = (  # issues MicrosoftDocs/azure-docs 101942 and MicrosoftLearning/mslearn-azure-ml 30, azureml-examples pull request 1635,
+    "not enough quota", "quota reached", "outofquota", "outofcapacity", "lack of azure machine learning capacity",
+)  # the last three: Azure docs page how-to-troubleshoot-online-endpoints  # fmt: skip
+QUOTA_TEXTS = ("quota", "capacity")  # perhaps: a wrong size may say this too, so nobody waits
+ASK_FOR_QUOTA = "Ask for quota of that VM family or choose another size, then upload the file again."
 
 
 @contextmanager
@@ -47,8 +51,10 @@ def _meaning(what: str, error: HttpResponseError) -> TryLater | Stop:
         return TryLater(f"{what}: {text}", after=_retry_after(error))
     if status in (401, 403):  # a new role assignment takes minutes to arrive, so it is tried again before the record ends
         return TryLater(f"{what}: this app may not do that ({status}); give its identity the roles of docs/operating.md. {text}")
+    if any(word in lower for word in NO_QUOTA_TEXTS):
+        return NoQuota(f"{what}: {text}", next_action=ASK_FOR_QUOTA)
     if any(word in lower for word in QUOTA_TEXTS):
-        return Stop(f"{what}: {text}", next_action="Ask for quota of that VM family or choose another size, then upload the file again.")
+        return Stop(f"{what}: {text}", next_action=ASK_FOR_QUOTA)
     return Stop(f"{what}: {text} ({status})", next_action="Read the message; after mending the cause upload the file again.")
 
 

@@ -21,6 +21,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     jobs_per_day_max: int = 20  # training jobs that begin on one day, UTC
     job_deadline: timedelta = timedelta(hours=24)  # from submission to its end, queueing included
     deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs
+    quota_deadline: timedelta = timedelta(days=3)  # that a candidate waits for quota; a request for quota takes days
     smoke_attempts_max: int = 5
     idle_after: timedelta = timedelta(hours=2)
     idle_grace: timedelta = timedelta(minutes=30)

@@ -28,6 +28,7 @@ OWN_REQUESTS_KEPT_MAX = 100  # times of our own scoring requests; only those ins
 class Stage(StrEnum):
     NEW = "new"
     DEPLOYING = "deploying"
+    WAITING_FOR_QUOTA = "waiting for quota"  # Azure has no quota or machine for the candidate; what is live goes on
     TESTING = "testing"
     LIVE = "live"
     IDLE = "idle"  # marked: people were told, the grace is running
@@ -86,6 +87,16 @@ class IdleClock(msgspec.Struct, frozen=True, kw_only=True):
     permit: tuple[str, ...] = ()  # deployments that the fleet's timer lets go
 
 
+class QuotaWait(msgspec.Struct, frozen=True, kw_only=True):
+    """Azure has no quota or no machine for what a candidate needs; it is asked again, ever more seldom, until a deadline."""
+
+    tuning: str  # whose candidate waits
+    since: datetime  # of the first refusal
+    refusals: int
+    next_try_at: datetime
+    said: str  # Azure's newest words
+
+
 class Service(Header, frozen=True, kw_only=True):
     """The record of one service."""
 
@@ -103,6 +114,7 @@ class Service(Header, frozen=True, kw_only=True):
     endpoint_failures: int = 0  # endpoints that came out Failed since something was last live
     scoring_uri: str = ""
     own_requests: tuple[datetime, ...] = ()  # of our own probes, so that they do not count as use
+    quota: QuotaWait | None = None  # None: nothing was refused for want of quota since something was last accepted
 
     @property
     def live(self) -> Deployment | None:
@@ -117,6 +129,11 @@ class Service(Header, frozen=True, kw_only=True):
     @property
     def tags(self) -> dict[str, str]:
         return {names.OWNER_TAG: self.owner, names.SERVICE_TAG: self.id}
+
+    def waits_for_quota(self, now: datetime) -> bool:
+        """Tell whether the candidate was refused for want of quota and is not asked for again yet."""
+        quota, candidate = self.quota, self.candidate
+        return quota is not None and candidate is not None and quota.tuning == candidate.tuning and now < quota.next_try_at
 
     def deployment_for(self, tuning: str) -> Deployment | None:
         return next((d for d in self.deployments if d.tuning == tuning and not d.retiring), None)
@@ -313,9 +330,13 @@ def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     if retiring:
         return _retire(record, retiring, endpoint, policy, now)
     if record.candidate:
-        return _advance(record, record.candidate, endpoint, policy, now)
+        step = _advance(record, record.candidate, endpoint, policy, now)
+        if not (isinstance(step, CreateEndpoint | CreateDeployment) and record.waits_for_quota(now)):
+            return step
     if record.live:
         return _watch(record, record.live, world, policy, now)
+    if record.candidate and record.quota:
+        return _wait_for_quota(record.quota, policy)
     return _sleep(record, endpoint, policy, now)
 
 
@@ -417,6 +438,27 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
     return Promote(deployment=deployment.name)
 
 
+def _wait_for_quota(quota: QuotaWait, policy: Policy) -> Step:
+    ends_at = quota.since + policy.quota_deadline
+    why = f"Azure has no quota or machine for it; asked again at {quota.next_try_at:%H:%M}, until {ends_at:%Y-%m-%d %H:%M} UTC."
+    return Wait(until=quota.next_try_at, why=why)
+
+
+def refused_for_quota(record: Service, candidate: Candidate, said: str, policy: Policy, now: datetime) -> QuotaWait | None:
+    """
+    Return how the candidate waits after one more refusal for want of quota; None: its deadline has passed.
+
+    The wait doubles from `look_every` up to an hour, and its last try is at the deadline itself.
+    """
+    old = record.quota if record.quota and record.quota.tuning == candidate.tuning else None
+    since, refusals = (old.since, old.refusals + 1) if old else (now, 1)
+    ends_at = since + policy.quota_deadline
+    if now >= ends_at:
+        return None
+    next_try_at = min(now + policy.back_off(refusals), ends_at)
+    return QuotaWait(tuning=candidate.tuning, since=since, refusals=refusals, next_try_at=next_try_at, said=said)
+
+
 def _watch(record: Service, live: Deployment, world: World, policy: Policy, now: datetime) -> Step:
     if world.endpoint is None or world.endpoint.deployment(live.name) is None:
         return GiveUp(tuning=live.tuning, reason=f"Deployment {live.name} was deleted by somebody else.")
@@ -425,7 +467,8 @@ def _watch(record: Service, live: Deployment, world: World, policy: Policy, now:
     clock, why = idle_clock(record, live, world.usage, policy, now)
     if record.idle.permit and clock.seen_idle_at == now and not policy.deletions_dry_run:
         return Retire(names=tuple(n for n in record.idle.permit if n == live.name), why=why)
-    stage = Stage.IDLE if clock.marked_at else Stage.LIVE
+    awake = Stage.WAITING_FOR_QUOTA if record.candidate else Stage.LIVE  # only one that waits for quota is watched with a candidate
+    stage = Stage.IDLE if clock.marked_at else awake
     until = now + policy.look_every
     if clock == record.idle and stage == record.stage:
         return Wait(until=until, why=why)
@@ -479,7 +522,9 @@ def _unknown(old: IdleClock, now: datetime) -> tuple[IdleClock, str]:
 def may_be_let_go(record: Service, policy: Policy, now: datetime) -> bool:
     """Tell whether this service was marked, had its grace, and was seen idle again after it, within two ticks."""
     clock = record.idle
-    if record.live is None or record.candidate or clock.permit or clock.marked_at is None or clock.seen_idle_at is None:
+    if record.candidate and not record.waits_for_quota(now):
+        return False
+    if record.live is None or clock.permit or clock.marked_at is None or clock.seen_idle_at is None:
         return False
     grace_over = clock.marked_at + policy.idle_grace
     return grace_over <= clock.seen_idle_at and now - clock.seen_idle_at <= max(2 * policy.tick, timedelta(seconds=1))

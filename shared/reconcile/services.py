@@ -11,9 +11,11 @@ import msgspec
 from shared import errors
 from shared.domain import names, service, smoke
 from shared.domain.policy import Policy
+from shared.domain.record import REASON_LENGTH_MAX
 from shared.reconcile.turn import Desk, Loop, Outcome
 
 UPLOAD_BETTER = "The traffic was left where it was. Mend the cause, then upload the file again."
+QUOTA_HELPS = "Ask for quota of that VM family, or free some; the candidate is deployed as soon as Azure takes it."
 NEVER_GIVEN_UP = (service.DeleteEndpoint, service.DeleteDeployment, service.EndpointGone, service.ForgetDeployment)
 
 
@@ -26,8 +28,9 @@ class ServiceLife:
         endpoint = loop.ports.endpoints.endpoint(record.endpoint)
         live = record.live
         usage = None
-        if live and endpoint and record.candidate is None:
-            start, end = idle_window(loop.policy, loop.clock())
+        now = loop.clock()
+        if live and endpoint and (record.candidate is None or record.waits_for_quota(now)):
+            start, end = idle_window(loop.policy, now)
             usage = loop.ports.metrics.usage(record.endpoint, live.name, start=start, end=end)
         return service.World(endpoint=endpoint, usage=usage)
 
@@ -38,8 +41,10 @@ class ServiceLife:
         return _HANDS[type(step)](desk, step)
 
     def stop(self, desk: Desk[service.Service], error: errors.Stop) -> Outcome[service.Service]:
-        """A candidate that cannot be deployed is given up; without one a person has to act, and the looking goes on."""
+        """A candidate that cannot be deployed waits for quota or is given up; without one a person has to act, and the looking goes on."""
         candidate = desk.record.candidate
+        if candidate and isinstance(error, errors.NoQuota):
+            return _refused_for_quota(desk, candidate, error)
         if candidate:
             return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=str(error)), next_action=error.next_action)
         blocked = _block(desk, service.Block(reason=str(error), next_action=error.next_action))
@@ -67,7 +72,25 @@ def idle_window(policy: Policy, now: datetime) -> tuple[datetime, datetime]:
 def _create_endpoint(desk: Desk[service.Service], _: service.CreateEndpoint) -> Outcome[service.Service]:
     desk.save(desk.change(endpoint_asked_at=desk.now, stage=service.Stage.DEPLOYING, reason="", next_action=""))
     desk.loop.ports.endpoints.create_endpoint(desk.record.endpoint, tags=desk.record.tags)
-    return _soon(desk, desk.record, "endpoint_asked", desk.record.endpoint)
+    return _soon(desk, _accepted(desk), "endpoint_asked", desk.record.endpoint)
+
+
+def _refused_for_quota(desk: Desk[service.Service], candidate: service.Candidate, error: errors.NoQuota) -> Outcome[service.Service]:
+    """Let the candidate wait, and tell people once; after the deadline give it up. Nothing that costs money is left for it."""
+    policy, now, said = desk.loop.policy, desk.now, str(error)
+    wait = service.refused_for_quota(desk.record, candidate, said, policy, now)
+    if wait is None:
+        reason = f"There was no quota for it within {policy.quota_deadline}. {said}"
+        return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=reason), next_action=error.next_action)
+    deployments = tuple(  # Azure did not accept it: it is not on its way, and not late
+        msgspec.structs.replace(d, submitted_at=None) if d.tuning == candidate.tuning else d for d in desk.record.deployments
+    )
+    waiting = desk.change(
+        deployments=deployments, quota=wait, stage=service.Stage.WAITING_FOR_QUOTA, reason=said[:REASON_LENGTH_MAX], next_action=QUOTA_HELPS
+    )
+    why = f"{said} It is asked for again until {wait.since + policy.quota_deadline:%Y-%m-%d %H:%M} UTC; nothing else is deleted for it."
+    look_at = now + policy.look_every if waiting.live else wait.next_try_at
+    return Outcome(record=waiting, what="waits_for_quota", why=why, look_at=look_at, quiet=wait.refusals > 1)
 
 
 def _delete_endpoint(desk: Desk[service.Service], step: service.DeleteEndpoint) -> Outcome[service.Service]:
@@ -118,7 +141,14 @@ def _create_deployment(desk: Desk[service.Service], step: service.CreateDeployme
     desk.save(desk.change(deployments=deployments))
     tags = {**desk.record.tags, names.TRAINING_TAG: step.deployment.training, names.TUNING_TAG: step.deployment.tuning}
     desk.loop.ports.endpoints.create_deployment(desk.record.endpoint, step.deployment, tags=tags)
-    return _soon(desk, desk.record, "deployment_asked", step.deployment.name)
+    return _soon(desk, _accepted(desk), "deployment_asked", step.deployment.name)
+
+
+def _accepted(desk: Desk[service.Service]) -> service.Service:
+    """Return the record after Azure has taken what it was asked for: nothing waits for quota."""
+    if desk.record.quota is None:
+        return desk.record
+    return desk.change(quota=None, stage=service.Stage.DEPLOYING, reason="", next_action="")
 
 
 def _smoke_test(desk: Desk[service.Service], step: service.SmokeTest) -> Outcome[service.Service]:
@@ -175,6 +205,7 @@ def _promote(desk: Desk[service.Service], step: service.Promote) -> Outcome[serv
         idle=service.IdleClock(),
         asleep_since=None,
         endpoint_failures=0,
+        quota=None,
         reason="",
         next_action="",
     )
@@ -193,7 +224,7 @@ def _give_up(desk: Desk[service.Service], step: service.GiveUp, next_action: str
     reason = f"{step.reason} {tail}".strip()[-2000:] if not tail else f"{step.reason} Its log ends: {tail[-1000:]}"
     candidates = tuple(msgspec.structs.replace(c, failure=reason) if c.tuning == step.tuning else c for c in record.candidates)
     deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.tuning == step.tuning else d for d in record.deployments)
-    given_up = desk.change(candidates=candidates, deployments=deployments, reason=reason, next_action=next_action)
+    given_up = desk.change(candidates=candidates, deployments=deployments, quota=None, reason=reason, next_action=next_action)
     given_up = msgspec.structs.replace(given_up, stage=service.Stage.LIVE if given_up.live else service.Stage.FALLING_ASLEEP)
     return Outcome(record=given_up, what="candidate_given_up", why=reason)
 
@@ -205,7 +236,8 @@ def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployme
 
 def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:
     left = tuple(d for d in desk.record.deployments if d.name != step.name)
-    return Outcome(record=desk.change(deployments=left), what="deployment_gone", why=f"{step.name} costs nothing more.")
+    quota = desk.record.quota and msgspec.structs.replace(desk.record.quota, next_try_at=desk.now)  # some of ours is free now
+    return Outcome(record=desk.change(deployments=left, quota=quota), what="deployment_gone", why=f"{step.name} costs nothing more.")
 
 
 def _write_idle_clock(desk: Desk[service.Service], step: service.WriteIdleClock) -> Outcome[service.Service]:

@@ -19,6 +19,7 @@ from shared.domain.service import (
     DeploymentView,
     EndpointView,
     IdleClock,
+    QuotaWait,
     Retire,
     Service,
     Stage,
@@ -137,6 +138,7 @@ def watched(old: IdleClock, seen: Usage | None, *, stage: Stage = Stage.IDLE, no
     return service.decide(record, World(endpoint=view, usage=seen), POLICY, now)
 
 
+QUOTA = QuotaWait(tuning="t2", since=NOON - 90 * MINUTE, refusals=9, next_try_at=NOON + MINUTE, said="0/6")
 PERMITTED = msgspec.structs.replace(MARKED, permit=(LIVE.name,))
 
 
@@ -203,12 +205,14 @@ def idle(number: int, *, marked: timedelta = 40 * MINUTE, seen: timedelta = MINU
         (idle(1, idle=IdleClock(unknown_since=NOON - 40 * MINUTE)), False),
         (idle(1, idle=PERMITTED), False),
         (idle(1, candidates=(CANDIDATE,)), False),
+        (idle(1, candidates=(CANDIDATE,), quota=QUOTA), True),
+        (idle(1, candidates=(CANDIDATE,), quota=msgspec.structs.replace(QUOTA, next_try_at=NOON)), False),
         (idle(1, deployments=()), False),
         (idle(1, deployments=(msgspec.structs.replace(LIVE, retiring=True),)), False),
     ],
     ids=["marked long ago", "just over the grace", "grace over and looked at now", "not seen idle since the grace", "seen two ticks ago",
-         "not looked at for long", "not marked", "marked, not seen", "unknown", "has its permit", "a candidate waits", "asleep",
-         "retiring already"],
+         "not looked at for long", "not marked", "marked, not seen", "unknown", "has its permit", "a candidate is on its way",
+         "a candidate waits for quota", "and is asked for now", "asleep", "retiring already"],
 )  # fmt: skip
 def test_who_may_be_let_go(record: Service, let_go: bool) -> None:
     assert service.may_be_let_go(record, POLICY, NOON) is let_go

@@ -30,6 +30,7 @@ from shared.domain.service import (
     GiveUp,
     IdleClock,
     Promote,
+    QuotaWait,
     ReserveDeployment,
     Retire,
     Service,
@@ -96,6 +97,8 @@ ASLEEP = but(EMPTY, asleep_since=NOON, stage=Stage.ASLEEP)
 TORN_DOWN = but(ASLEEP, stage=Stage.TORN_DOWN)
 WANTED = but(TORN_DOWN, candidates=(FIRST, SECOND))
 BLUE_100 = {BLUE.name: 100}
+REFUSED = QuotaWait(tuning="t2", since=NOON - timedelta(days=1), refusals=30, next_try_at=NOON + timedelta(minutes=50), said="0/6")
+WITHOUT_QUOTA = but(UPDATING, quota=REFUSED, stage=Stage.WAITING_FOR_QUOTA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,9 +224,42 @@ MISHAPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS, ids=lambda line: line.name)
+QUOTA = [
+    Line(name="refused for quota, nothing live", record=but(WITHOUT_QUOTA, deployments=(GREEN,)), world=endpoint(),
+         step=waits("Azure has no quota or machine for it; asked again at 12:50, until 2026-11-26 12:00 UTC.", REFUSED.next_try_at)),
+    Line(name="refused for quota, even the endpoint", record=but(WITHOUT_QUOTA, deployments=()), world=NOTHING,
+         step=waits("Azure has no quota or machine for it; asked again at 12:50, until 2026-11-26 12:00 UTC.", REFUSED.next_try_at)),
+    Line(name="time to ask again", record=but(WITHOUT_QUOTA, deployments=(GREEN,)), now=REFUSED.next_try_at, world=endpoint(),
+         step=CreateDeployment(deployment=GREEN)),
+    Line(name="refused, and yet it is there: a lost reply, so it goes on", record=WITHOUT_QUOTA,
+         world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100),
+         step=SmokeTest(deployment=GREEN, scoring_uri=URI)),
+    Line(name="while it waits the live one is watched", record=WITHOUT_QUOTA, world=endpoint((LIVE_BLUE, "Succeeded"), traffic={}),
+         step=SetTraffic(traffic=BLUE_100, why="The traffic was not where the record has it.")),
+    Line(name="a later candidate does not wait for what an earlier one was refused",
+         record=but(WITHOUT_QUOTA, quota=msgspec.structs.replace(REFUSED, tuning="t1")), world=endpoint((LIVE_BLUE, "Succeeded")),
+         step=CreateDeployment(deployment=GREEN)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS + QUOTA, ids=lambda line: line.name)
 def test_the_life_of_a_service(line: Line) -> None:
     assert service.decide(line.record, line.world, line.policy, line.now) == line.step
+
+
+@given(st.integers(0, 5000), st.integers(1, 120))
+def test_a_candidate_without_quota_is_asked_for_a_bounded_number_of_times_and_to_the_minute_of_its_deadline(
+    deadline: int, look: int
+) -> None:
+    """Whatever the settings: each refusal puts the next try later, never beyond the deadline, and the one there is the last."""
+    policy = Policy(quota_deadline=timedelta(minutes=deadline), look_every=timedelta(minutes=look))
+    record, now, tries = UPDATING, NOON, 0
+    while wait := service.refused_for_quota(record, SECOND, "0/6", policy, now):
+        assert now < wait.next_try_at <= NOON + policy.quota_deadline
+        record, now, tries = but(record, quota=wait), wait.next_try_at, tries + 1
+
+    assert now == NOON + policy.quota_deadline
+    assert tries <= 7 + deadline / 60
 
 
 EVERY_RECORD = [NEW, OFFERED, RESERVED, LIVE, UPDATING, RETIRING, EMPTY, ASLEEP, TORN_DOWN, but(ASLEEP, deleting_endpoint=True)]

@@ -80,6 +80,8 @@ class World:
         self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
         self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
         self.deployment_end = "Succeeded"
+        self.no_quota_for: str | None = None  # "endpoint", "deployment": what Azure has no quota for; None: for all there is
+        self.quota_refusals: list[datetime] = []
         self.queue: list[tuple[datetime, int, tuple[Key, str, datetime | None]]] = []
         self.changes: list[Change] = []
         self.preparations_alive_max = 0
@@ -102,6 +104,12 @@ class World:
         if fault == "kill_after":
             raise Killed
         return result
+
+    def wants_quota(self, what: str) -> None:
+        """Refuse as the adapter does when Azure says that the quota is used up."""
+        if self.no_quota_for == what:
+            self.quota_refusals.append(self.now)
+            raise errors.NoQuota(f"Creating the {what}: not enough quota, 0 of 24 cores.", next_action="Ask for quota.")
 
     def upload(self, path: str, content: bytes = ROWS) -> Upload:
         self._sequence += 1
@@ -415,6 +423,7 @@ class FakeEndpoints:
     def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None:
         def effect() -> None:
             if name not in self.world.endpoints:
+                self.world.wants_quota("endpoint")
                 self.world.effects["endpoint"] += 1
                 self.world.endpoints[name] = {
                     "state": "Creating",
@@ -441,6 +450,7 @@ class FakeEndpoints:
                 raise errors.Stop("no such model", next_action="")
             deployments = self.world.endpoints[endpoint]["deployments"]
             if deployment.name not in deployments:
+                self.world.wants_quota("deployment")
                 self.world.effects["deployment"] += 1
                 deployments[deployment.name] = {"state": "Creating", "asked_at": self.world.now, "tags": dict(tags)}
 

@@ -201,7 +201,13 @@ def app(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Pat
 def quick(tmp_path_factory: pytest.TempPathFactory, recording: Callable[[str], Path]) -> Iterator[App]:
     """A cloud for many loops at once, on Phi-4; its deadlines are short, and beyond what a loaded machine needs."""
     arguments = ["--trainer", FAKE_TRAINER, "--nodes", "8", "--world", "today"]
-    waits = {"JOB_DEADLINE": DEADLINE, "DEPLOYMENT_DEADLINE": DEADLINE, "IDLE_AFTER": "00:00:15", "BASE_MODEL": "Phi-4"}
+    waits = {
+        "JOB_DEADLINE": DEADLINE,
+        "DEPLOYMENT_DEADLINE": DEADLINE,
+        "QUOTA_DEADLINE": "00:00:20",
+        "IDLE_AFTER": "00:00:15",
+        "BASE_MODEL": "Phi-4",
+    }
     with started(tmp_path_factory.mktemp("quick"), recording("quick"), *arguments, **waits) as running:
         yield running
 

@@ -248,9 +248,11 @@ ROWS: Sequence[Row] = (
     Row(service="job-refused", plan=of_job("job_refused", message="No such thing."), ends="stopped", says="No such thing.", jobs=()),
     Row(service="nan-losses", plan=of_job("job_nan_losses")),
     Row(service="fails-silently", plan=of_deployment("deployment_failed_silently"), ends="given up", says="Failed"),
-    Row(service="no-gpu-quota", plan=of_deployment("deployment_refused"), ends="given up", says="Not enough quota available"),
+    Row(service="late-gpu-quota", plan=of_deployment("deployment_refused", times=2)),
+    Row(service="no-gpu-quota", plan=of_deployment("deployment_refused", times=0), ends="given up", says="Not enough quota available"),
     Row(service="name-taken", plan=of_endpoint("endpoint_name_taken"), ends="given up", says="already exists in this region"),
-    Row(service="endpoint-quota", plan=of_endpoint("endpoint_quota"), ends="given up", says="Endpoint Quota reached"),
+    Row(service="late-endpoint-quota", plan=of_endpoint("endpoint_quota", times=2)),
+    Row(service="no-endpoint-quota", plan=of_endpoint("endpoint_quota", times=0), ends="given up", says="Endpoint Quota reached"),
     Row(service="answers-empty", plan=of_deployment("scoring_empty", times=0), ends="given up", says="gave no answer to its smoke test"),
     Row(service="answers-badly", plan=of_deployment("scoring_failed", "scoring_throttled", "scoring_empty", "scoring_slow")),
 )

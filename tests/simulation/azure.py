@@ -98,6 +98,7 @@ class Azure:
         self.own_requests: defaultdict[str, list[int]] = defaultdict(list)
         self.names_gone: set[tuple[str, str]] = set()  # endpoint, deployment
         self.deleted_ms: dict[str, int] = {}  # newest delete that landed, by endpoint
+        self.quota_refused: defaultdict[str, list[int]] = defaultdict(list)  # when, by the tuning whose deployment was asked for
         self.order: dict[str, tuple[int, str]] = {}  # of an upload within its service, by tuning
         self.on_job_end: Callable[[str, str], None] = lambda _name, _status: None
         self.on_traffic: Callable[[str], None] = lambda _endpoint: None
@@ -330,9 +331,7 @@ class Azure:
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(found.service)), Service)
         self.check(wanted.name in {d.name for d in record.deployments}, f"S10: {wanted.name} is created and the ledger does not name it")
         chance, number = self.machine.chance, self.number()
-        if chance("quota", wanted.name, endpoint) < 0.02:
-            self.excuses[wanted.tuning].add("no quota")
-            raise errors.Stop("no quota", next_action="Ask for quota.")
+        self._wants_quota(wanted.tuning, f"{endpoint}/{wanted.name}")
         is_good = chance("model", self.models[wanted.model, wanted.model_version]) > 0.12
         found.deployments[wanted.name] = DeploymentHere(wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good)
         self.machine.counts["deployments"] += 1
@@ -340,6 +339,16 @@ class Azure:
         self.machine.at(
             MINUTE * (4 + 14 * chance("deploys", wanted.name, endpoint)), self._deployment_is, endpoint, wanted.name, number, state
         )
+
+    def _wants_quota(self, tuning: str, name: str) -> None:
+        """Quota is missing for ever, or for a while after the first who asks: everything that was refused is noted for the end."""
+        chance, refused = self.machine.chance, self.quota_refused[tuning]
+        lasts = 10**9 if chance("quota never comes", name) < 0.02 else 240 * MINUTE * chance("quota comes", name) ** 2
+        if chance("quota", name) < 0.12 and (not refused or self.machine.ms < refused[0] + lasts):
+            refused.append(self.machine.ms)
+            self.excuses[tuning].add("no quota")
+            self.machine.counts["quota_refused"] += 1
+            raise errors.NoQuota("no quota", next_action="Ask for quota.")
 
     def _deployment_is(self, endpoint: str, name: str, incarnation: int, state: str) -> None:
         found = self.endpoints.get(endpoint)

@@ -42,6 +42,7 @@ POLICY = Policy(
     jobs_at_once_max=2,
     job_deadline=timedelta(hours=2),
     deployment_deadline=timedelta(hours=1),
+    quota_deadline=timedelta(hours=3),
     idle_after=timedelta(minutes=40),
     idle_grace=timedelta(minutes=12),
     endpoint_kept_for=timedelta(hours=1),
@@ -50,6 +51,7 @@ POLICY = Policy(
 FAULTY_MS = 300 * MINUTE
 HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, waited for and deleted
 TICK_MS = 10 * MINUTE
+HOUR_MS = 60 * MINUTE
 REDELIVERED_MS = (10_000, 30_000, 60_000, 300_000, 600_000)  # of an event, after a handler that failed
 MESSAGE_AGAIN_MS = (60_000, 600_000)  # of a queue message: after an exception, after its worker died
 DEQUEUED_MAX = 5
@@ -343,6 +345,12 @@ class History:
 
     def _check_service(self, record: service.Service) -> None:
         check = self.azure.check
+        for candidate in record.candidates:
+            refused, waits = self.azure.quota_refused[candidate.tuning], self.policy.quota_deadline.total_seconds() * 1000
+            waited = "no quota" not in candidate.failure or (bool(refused) and refused[-1] - refused[0] >= waits)
+            check(waited, f"L1: {candidate.tuning} is given up for want of quota before its deadline: {candidate.failure}")
+            late = max((ms - refused[0] for ms in refused), default=0)
+            check(late < waits + 2 * HOUR_MS, f"L3: {candidate.tuning} asks for quota {late / MINUTE:.0f} minutes long")
         ends = (service.Stage.TORN_DOWN, service.Stage.BLOCKED)
         never_was = record.stage == service.Stage.ASLEEP and record.endpoint_asked_at and record.endpoint not in self.azure.endpoints
         check(record.stage in ends or bool(never_was), f"L1: {record.key} ends {record.stage}")

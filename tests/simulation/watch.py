@@ -51,10 +51,11 @@ ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; a
     },
     Kind.SERVICE: {
         "new": "deploying blocked",
-        "deploying": "testing live blocked|falling asleep",
+        "deploying": "testing live blocked|waiting for quota|falling asleep",
+        "waiting for quota": "deploying testing live idle blocked|falling asleep",
         "testing": "live deploying blocked|falling asleep",
         "live": "idle deploying testing blocked|falling asleep",
-        "idle": "live deploying testing blocked|falling asleep",
+        "idle": "live deploying testing blocked|waiting for quota|falling asleep",
         "falling asleep": "asleep deploying testing blocked|torn down",
         "asleep": "deploying blocked|torn down",
         "torn down": "deploying asleep blocked",
@@ -214,7 +215,11 @@ class Watch:
         self.check(new.next_look_at >= soonest - self.slack, f"L5: {key} is to be looked at at {new.next_look_at}, which is over")
         policy = self.policy
         usual = max(policy.tick, policy.look_every, self.azure.rest)
-        seldom = new.stage == "asleep" or "could not be read" in new.waits_for or (new.history and new.history[-1].what == "step_failed")
+        seldom = (
+            new.stage in ("asleep", "waiting for quota")
+            or "could not be read" in new.waits_for
+            or (new.history and new.history[-1].what == "step_failed")
+        )
         most = HOUR if seldom else usual
         self.check(far <= most + self.slack, f"L5: {key} is {new.stage} and looked at again only after {far}")
 
@@ -439,7 +444,8 @@ class Watch:
         what = (was.tuning, was.training, was.model, was.model_version, was.sample, was.asked_at)
         check(what == (now.tuning, now.training, now.model, now.model_version, now.sample, now.asked_at), f"S13: {now.name} became another")
         check(now.retiring or not was.retiring, f"S13: {now.name} retires no longer")
-        check(was.submitted_at in (None, now.submitted_at), f"L6: the deadline of {now.name} was put off")
+        refused = now.submitted_at is None and "no quota" in self.azure.excuses[now.tuning] and there is None
+        check(was.submitted_at in (None, now.submitted_at) or refused, f"L6: the deadline of {now.name} was put off")
         if now.smoke_passed != was.smoke_passed:
             proven = now.smoke_passed is False or (there is not None and there.answered and there.is_good)
             check(was.smoke_passed is None and proven, f"S2: {now.name} passed a smoke test that it never answered")
