@@ -106,6 +106,7 @@ class Azure:
         self.excuses: defaultdict[str, set[str]] = defaultdict(set)  # what went wrong in Azure with a candidate, by tuning
         self._number = 0
         self._known: dict[Key, tuple[int, Any]] = {}  # records as they were last decoded, with their number
+        self._bodies: dict[Key, tuple[int, dict[str, Any]]] = {}
         self.watch = Watch(self)
 
     def number(self) -> int:
@@ -129,6 +130,14 @@ class Azure:
         known = self._known.get(key)
         if known is None or known[0] != number:
             known = self._known[key] = (number, msgspec.json.decode(body, type=record_type))
+        return known[1]
+
+    def body(self, key: Key) -> dict[str, Any]:
+        """What is written in the ledger now, each version decoded once; whoever reads it gets a copy."""
+        body, number = self.records[key]
+        known = self._bodies.get(key)
+        if known is None or known[0] != number:
+            known = self._bodies[key] = (number, msgspec.json.decode(body))
         return known[1]
 
     def remember(self, key: Key, record: Any) -> None:

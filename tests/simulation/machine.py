@@ -122,6 +122,7 @@ class Machine:
         self.healed = False
         self.is_quiet = False
         self.over = False
+        self.until_ms = 0  # no further goes this run
         self.instances = [Instance(number) for number in range(instances)]
         self.running: Handler | None = None
         self.handlers_made = 0
@@ -154,13 +155,11 @@ class Machine:
     def spawn(self, name: str, work: Callable[[], object], again: Callable[[bool], None] = lambda _killed: None) -> None:
         """Let an instance handle something. `again`: what the host does when it raised (False) or its worker died (True)."""
         instance = self.instances[int(self.draw() * len(self.instances))]
-        handler = Handler(self, instance, name, work, again)
-        self.at(0, handler.resume)
-        self.at(FUNCTION_LIMIT_MS, self._limit, handler)
+        self.at(0, Handler(self, instance, name, work, again).resume)
 
     def run(self, until_ms: int) -> None:
         """Let time pass, until something is wrong or somebody says that nothing is left to happen."""
-        heap = self._heap
+        heap, self.until_ms = self._heap, until_ms
         while heap and heap[0][0] <= until_ms and not self.violations and not self.is_quiet:
             self.ms, _, what, args = heapq.heappop(heap)
             self.running = None
@@ -188,11 +187,7 @@ class Machine:
         handler.calls += 1
         handler.called_ms = self.ms
         delay, fault = self._drawn(handler)
-        handler.in_flight = effect if fault == "stall" and delay % 2 else None
-        self.at(delay, handler.resume)
-        self.running = None
-        self._hub.switch()
-        handler.in_flight = None
+        self._pass(handler, delay, effect if fault == "stall" and delay % 2 else None)
         self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
         if not fault or fault == "stall":
             return effect()
@@ -205,6 +200,22 @@ class Machine:
         if fault == "kill_after":
             self._kill(handler)
         raise errors.TryLater("planted, after the effect")
+
+    def _pass(self, handler: Handler, delay: int, effect: Callable[[], Any] | None) -> None:
+        """Let others go on until the call is due. When nothing else is before that, time passes and nobody has to be put aside."""
+        due = self.ms + delay
+        heap = self._heap
+        if due < handler.started + FUNCTION_LIMIT_MS:
+            if due <= self.until_ms and not (heap and heap[0][0] <= due) and not self.violations and not self.is_quiet:
+                self.ms = due
+                return
+            self.at(delay, handler.resume)
+        else:
+            self.at(handler.started + FUNCTION_LIMIT_MS - self.ms, self._limit, handler)
+        handler.in_flight = effect
+        self.running = None
+        self._hub.switch()
+        handler.in_flight = None
 
     def end(self) -> None:
         """Give up what was killed or is still at work; what it does on its way out reaches nobody."""

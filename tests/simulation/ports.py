@@ -46,17 +46,21 @@ class Ledger:
         return bool(self.call("ledger.create", key, effect))
 
     def read(self, key: Key) -> Stored | None:
-        found: tuple[bytes, int] | None = self.call("ledger.read", key, lambda: self.azure.records.get(key))
-        return Stored(body=msgspec.json.decode(found[0]), version=str(found[1])) if found else None
+        def effect() -> Stored | None:
+            found = self.azure.records.get(key)
+            return Stored(body=dict(self.azure.body(key)), version=str(found[1])) if found else None
+
+        stored: Stored | None = self.call("ledger.read", key, effect)
+        return stored
 
     def replace(self, key: Key, body: Mapping[str, Any], version: str) -> str:
         encoded = msgspec.json.encode(body)
 
         def effect() -> str:
-            old, newest = self.azure.records[key]
+            newest = self.azure.records[key][1]
             if str(newest) != version:
                 raise errors.LostRace(f"{key}")
-            self.azure.watch.written(key, msgspec.json.decode(old), dict(body), encoded)
+            self.azure.watch.written(key, self.azure.body(key), dict(body), encoded)
             self.azure.records[key] = (encoded, newest + 1)
             return str(newest + 1)
 

@@ -105,12 +105,10 @@ class Watch:
         }
         self.slack = timedelta(seconds=2)  # of clocks, and of the time between reading one and the write
 
-    def broken(self, sentence: str) -> None:
+    def broken(self, sentence: str) -> bool:
+        """Note it. `holds or broken("…")` reads as a promise, and its sentence is made only when that is needed."""
         self.machine.broken(sentence)
-
-    def check(self, holds: Any, sentence: str) -> None:
-        if not holds:
-            self.machine.broken(sentence)
+        return False
 
     # ---------------------------------------------------------------------------------------------------- records
 
@@ -119,12 +117,12 @@ class Watch:
         if key.kind not in RECORD_TYPES or handler is None:
             return
         new = msgspec.convert(body, RECORD_TYPES[key.kind])
-        self.check((new.kind, new.id) == (key.kind, key.id), f"S13: {key} is created as {new.key}")
-        self.check(new.owner == self.azure.owner, f"S15: {key} is opened for the owner {new.owner}")
+        (new.kind, new.id) == (key.kind, key.id) or self.broken(f"S13: {key} is created as {new.key}")
+        new.owner == self.azure.owner or self.broken(f"S15: {key} is opened for the owner {new.owner}")
         opened = len(new.history) == 1 and new.history[0].what == "opened" and new.history[0].who and new.history[0].why
-        self.check(opened, f"S13: {key} begins with the history {new.history}")
-        self.check(new.next_look_at == new.created_at == new.history[0].at, f"L5: {key} is opened and nobody has to look at it now")
-        self.check(self._is_now(new.created_at, handler), f"S13: {key} is created at {new.created_at}")
+        opened or self.broken(f"S13: {key} begins with the history {new.history}")
+        new.next_look_at == new.created_at == new.history[0].at or self.broken(f"L5: {key} is opened and nobody has to look at it now")
+        self._is_now(new.created_at, handler) or self.broken(f"S13: {key} is created at {new.created_at}")
         notes_of(handler).promises[key] = new.next_look_at
 
     def written(self, key: Key, old_body: dict[str, Any], body: dict[str, Any], encoded: bytes) -> None:
@@ -132,7 +130,7 @@ class Watch:
         if handler is None:
             return
         lost = old_body.keys() - body.keys()
-        self.check(not lost, f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
+        not lost or self.broken(f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
         if key.kind is Kind.SLOTS:
             self._slots(msgspec.convert(old_body, Slots), msgspec.convert(body, Slots))
             return
@@ -149,39 +147,39 @@ class Watch:
         return bool(began - self.slack <= at <= self.machine.now() + self.slack)
 
     def _header(self, key: Key, old: Any, new: Any, handler: Handler) -> None:
-        check, notes = self.check, notes_of(handler)
+        broken, notes = self.broken, notes_of(handler)
         same = (old.kind, old.id, old.owner, old.created_at, old.schema) == (new.kind, new.id, new.owner, new.created_at, new.schema)
-        check(same, f"S13: {key} became another record")
+        same or broken(f"S13: {key} became another record")
         self.writes[key, self.machine.ms // 3_600_000] += 1
         busy = self.writes[key, self.machine.ms // 3_600_000]
-        check(busy <= WRITES_AN_HOUR_MAX, f"L5: {key} was written {busy} times within one hour")
+        busy <= WRITES_AN_HOUR_MAX or broken(f"L5: {key} was written {busy} times within one hour")
         more = new.history[len(old.history) :] if len(old.history) < 200 else new.history[-1:]
         if new.history is not old.history and new.history != old.history:
-            check(len(more) == 1 and new.history[:-1] in (old.history, old.history[1:]), f"S13: the history of {key} was written anew")
+            (len(more) == 1 and new.history[:-1] in (old.history, old.history[1:])) or broken(f"S13: the history of {key} was written anew")
             line = more[-1] if more else new.history[-1]
-            check(self._is_now(line.at, handler), f"S13: {key} has a line of {line.at} in its history")
-            check(line.who and line.what, f"S13: {key} has a line in its history that says nothing: {line}")
+            self._is_now(line.at, handler) or broken(f"S13: {key} has a line of {line.at} in its history")
+            (line.who and line.what) or broken(f"S13: {key} has a line in its history that says nothing: {line}")
             notes.untold[key, line.at, line.what] = (new.stage, new.next_action)
             if line.what == "step_failed":
                 self._failed(key, old, new, line)
         if new.attempt_began_at is not None and new.attempt_began_at != old.attempt_began_at:
             self._claimed(key, old, new, handler)
         elif old.attempts != new.attempts:
-            check(new.attempts == 0 and new.attempt_of is None, f"S13: {key} has attempt {new.attempts} after {old.attempts}")
+            (new.attempts == 0 and new.attempt_of is None) or broken(f"S13: {key} has attempt {new.attempts} after {old.attempts}")
         if new.next_look_at != old.next_look_at:
             self._promised(key, old, new, handler)
 
     def _claimed(self, key: Key, old: Any, new: Any, handler: Handler) -> None:
         wanted = old.attempts + 1 if old.attempt_of == new.attempt_of else 1
-        self.check(new.attempts == wanted, f"S13: {key} begins {new.attempt_of} as attempt {new.attempts}, and it is number {wanted}")
-        self.check(self._is_now(new.attempt_began_at, handler), f"S13: an attempt of {key} began at {new.attempt_began_at}")
+        new.attempts == wanted or self.broken(f"S13: {key} begins {new.attempt_of} as attempt {new.attempts}, and it is number {wanted}")
+        self._is_now(new.attempt_began_at, handler) or self.broken(f"S13: an attempt of {key} began at {new.attempt_began_at}")
         limit = {"Prepare": self.policy.prepare_attempts_max}.get(str(new.attempt_of), self.policy.step_attempts_max)
         endless = self._may_be_tried_for_ever(key, str(new.attempt_of))
-        self.check(endless or new.attempts <= max(limit, 5), f"S13: {key} tries {new.attempt_of} for the {new.attempts}th time")
+        endless or new.attempts <= max(limit, 5) or self.broken(f"S13: {key} tries {new.attempt_of} for the {new.attempts}th time")
         before = self.claimed_by.get(key)
         alone = before is None or before is handler or not before.alive or old.attempt_began_at is None
         once = not self.machine.mix.messages_doubled and not self.machine.mix.twice
-        self.check(alone or not once, f"S13: {key} is worked on by two handlers at once")
+        alone or not once or self.broken(f"S13: {key} is worked on by two handlers at once")
         self.claimed_by[key] = handler
         notes_of(handler).claims[key] = new.attempt_began_at
 
@@ -193,26 +191,28 @@ class Watch:
         return step in ("Finish", "Cancel", "Note", "TakeSlot")
 
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
-        self.check(REASONS_TO_FAIL.search(line.why), f"S13: a step of {key} failed for no good reason: {line.why}")
-        self.check(old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: "), f"S13: {key} says {line.why}")
+        REASONS_TO_FAIL.search(line.why) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
+        (old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: ")) or self.broken(
+            f"S13: {key} says {line.why}"
+        )
         kept = (new.attempt_of, new.attempts, new.attempt_began_at) == (old.attempt_of, old.attempts, None)
-        self.check(kept, f"S13: {key} failed and does not know how often")
-        self.check(new.reason, f"S13: {key} failed and does not know why")
+        kept or self.broken(f"S13: {key} failed and does not know how often")
+        new.reason or self.broken(f"S13: {key} failed and does not know why")
         wait = min(self.policy.look_every * 2 ** (new.attempts - 1), HOUR)
-        self.check(
-            new.next_look_at == line.at + wait, f"L5: {key} failed for the {new.attempts}th time and waits {new.next_look_at - line.at}"
+        new.next_look_at == line.at + wait or self.broken(
+            f"L5: {key} failed for the {new.attempts}th time and waits {new.next_look_at - line.at}"
         )
 
     def _promised(self, key: Key, old: Any, new: Any, handler: Handler) -> None:
         if new.next_look_at is None:
             ended = new.stage in ENDS.get(key.kind, ("torn down", "asleep"))
-            self.check(ended, f"L5: {key} is {new.stage} and nobody looks at it any more")
-            self.check(not new.waits_for and new.attempt_began_at is None, f"L5: {key} rests and {new.waits_for or 'is worked on'}")
+            ended or self.broken(f"L5: {key} is {new.stage} and nobody looks at it any more")
+            (not new.waits_for and new.attempt_began_at is None) or self.broken(f"L5: {key} rests and {new.waits_for or 'is worked on'}")
             return
         notes_of(handler).promises[key] = new.next_look_at
         soonest, now = self.azure.machine_time(handler.started), self.machine.now()
         far = new.next_look_at - now
-        self.check(new.next_look_at >= soonest - self.slack, f"L5: {key} is to be looked at at {new.next_look_at}, which is over")
+        new.next_look_at >= soonest - self.slack or self.broken(f"L5: {key} is to be looked at at {new.next_look_at}, which is over")
         policy = self.policy
         usual = max(policy.tick, policy.look_every, self.azure.rest)
         seldom = (
@@ -221,15 +221,15 @@ class Watch:
             or (new.history and new.history[-1].what == "step_failed")
         )
         most = HOUR if seldom else usual
-        self.check(far <= most + self.slack, f"L5: {key} is {new.stage} and looked at again only after {far}")
+        far <= most + self.slack or self.broken(f"L5: {key} is {new.stage} and looked at again only after {far}")
 
     def _stage(self, key: Key, old: Any, new: Any) -> None:
         arrows = ARROWS_OF[key.kind].get(str(old.stage), set())
-        self.check(str(new.stage) in arrows, f"S14: {key} goes from {old.stage} to {new.stage}")
+        str(new.stage) in arrows or self.broken(f"S14: {key} goes from {old.stage} to {new.stage}")
         if new.stage in BAD_ENDS[key.kind]:
-            self.check(new.reason and new.next_action, f"L1: {key} ends {new.stage} without a reason or a next action")
+            (new.reason and new.next_action) or self.broken(f"L1: {key} ends {new.stage} without a reason or a next action")
         if new.stage in ENDS.get(key.kind, ()):
-            self.check(not new.waits_for, f"L1: {key} is {new.stage} and waits: {new.waits_for}")
+            not new.waits_for or self.broken(f"L1: {key} is {new.stage} and waits: {new.waits_for}")
             handler = self.machine.running
             if handler and key.kind is Kind.TRAINING:
                 notes_of(handler).owed |= {Key(kind=Kind.TUNING, id=one) for one in new.tunings}
@@ -242,92 +242,95 @@ class Watch:
     def exhausted(self, key: Key, exhausted: re.Match[str]) -> None:
         """Hold what gave up after so many tries against how often it may try, and why it failed."""
         limit = self.policy.step_attempts_max
-        self.check(int(exhausted["times"]) == limit, f"S13: {key} gave up: {exhausted[0]}, and may try {limit} times")
+        int(exhausted["times"]) == limit or self.broken(f"S13: {key} gave up: {exhausted[0]}, and may try {limit} times")
         died = "its worker died" in exhausted["why"]
-        self.check(died or REASONS_TO_FAIL.search(exhausted["why"]), f"L1: {key} gave up for no good reason: {exhausted[0]}")
+        died or REASONS_TO_FAIL.search(exhausted["why"]) or self.broken(f"L1: {key} gave up for no good reason: {exhausted[0]}")
 
     # ----------------------------------------------------------------------------------------------------- tuning
 
     def _tuning(self, old: Tuning, new: Tuning) -> None:
-        check, key = self.check, new.key
-        check(old.upload == new.upload, f"S13: {key} became another upload")
+        broken, key = self.broken, new.key
+        old.upload == new.upload or broken(f"S13: {key} became another upload")
         for name in ("prepared", "recipe", "training"):
             before, after = getattr(old, name), getattr(new, name)
-            check(before is None or before == after, f"S13: {key} changed its {name}, which is decided once")
+            before is None or before == after or broken(f"S13: {key} changed its {name}, which is decided once")
         if old.preparation != new.preparation:
             self._numbered(old, new)
         if new.prepared and not old.prepared:
             folder = new.prepared.folder
             for side, uri in new.prepared.uris.items():
                 lies = uri.partition("/paths/")[2]
-                check(lies.startswith(folder) and lies in self.azure.prepared, f"S5: {key} names {uri} as its {side}, and nothing is there")
-            check(new.report in self.azure.prepared, f"S5: {key} names a report {new.report}, and nothing is there")
+                (lies.startswith(folder) and lies in self.azure.prepared) or broken(
+                    f"S5: {key} names {uri} as its {side}, and nothing is there"
+                )
+            new.report in self.azure.prepared or broken(f"S5: {key} names a report {new.report}, and nothing is there")
         if new.stage == "rejected":
-            check(old.recipe is None, f"L1: {key} is rejected after its recipe was frozen")
-            check(new.prepared or new.report in self.azure.prepared, f"L1: {key} is rejected and its report {new.report} is not there")
+            old.recipe is None or broken(f"L1: {key} is rejected after its recipe was frozen")
+            new.prepared or new.report in self.azure.prepared or broken(f"L1: {key} is rejected and its report {new.report} is not there")
         if new.stage == "offered" and old.stage != "offered":
             self._offered(new)
         if new.stage == "stopped" and old.stage != "stopped" and new.training and not EXHAUSTED.match(new.reason):
             joined = self.azure.read_record(Key(kind=Kind.TRAINING, id=new.training), Training)
-            check(joined and any(line.what == "stopped" for line in joined.history), f"L1: {key} stopped and its training did not")
+            (joined and any(line.what == "stopped" for line in joined.history)) or broken(f"L1: {key} stopped and its training did not")
 
     def _numbered(self, old: Tuning, new: Tuning) -> None:
-        check, key, was, now = self.check, new.key, old.preparation, new.preparation
+        broken, key, was, now = self.broken, new.key, old.preparation, new.preparation
         number = was.number if was else 0
-        check(now is not None and now.number in (number, number + 1), f"S13: the number of {key} goes from {was} to {now}")
+        (now is not None and now.number in (number, number + 1)) or broken(f"S13: the number of {key} goes from {was} to {now}")
         if now is None or now.number == number:
             return
         job = self.azure.jobs.get(old.job)
-        check(was is None or (job and job.status == "Failed"), f"S1: {key} asks for another job, and {old.job} did not fail")
+        was is None or (job and job.status == "Failed") or broken(f"S1: {key} asks for another job, and {old.job} did not fail")
         few = now.number <= self.policy.prepare_attempts_max
-        check(few, f"S1: {key} asks for job number {now.number}, and {self.policy.prepare_attempts_max} are allowed")
+        few or broken(f"S1: {key} asks for job number {now.number}, and {self.policy.prepare_attempts_max} are allowed")
 
     def _offered(self, new: Tuning) -> None:
-        check, key = self.check, new.key
+        broken, key = self.broken, new.key
         found = self.azure.read_record(Key(kind=Kind.SERVICE, id=names.service_id(new.owner, new.service)), Service)
         candidate = next((c for c in found.candidates if c.tuning == new.id), None) if found else None
-        check(candidate is not None, f"S10: {key} is offered, and its service does not know it")
+        candidate is not None or broken(f"S10: {key} is offered, and its service does not know it")
         good = self.azure.read_record(Key(kind=Kind.TRAINING, id=new.training or ""), Training)
-        check(good is not None and good.stage == "good", f"S2: {key} is offered, and its training is not good")
+        (good is not None and good.stage == "good") or broken(f"S2: {key} is offered, and its training is not good")
         if candidate and good:
             upload = self.azure.order.get(new.id)
-            check(
-                upload is None or candidate.order == (self.azure.machine_time(upload[0]), new.id),
-                f"S7: {key} is offered as of another moment than its upload's, {candidate.order}",
+            upload is None or candidate.order == (self.azure.machine_time(upload[0]), new.id) or broken(
+                f"S7: {key} is offered as of another moment than its upload's, {candidate.order}"
             )
-            check(candidate.sample in self.azure.prepared, f"S5: {key} is offered with questions {candidate.sample} that are not there")
-            check((candidate.model, candidate.model_version) == (good.model, good.id), f"S6: {key} is offered with {candidate.model}")
+            candidate.sample in self.azure.prepared or broken(f"S5: {key} is offered with questions {candidate.sample} that are not there")
+            (candidate.model, candidate.model_version) == (good.model, good.id) or broken(f"S6: {key} is offered with {candidate.model}")
 
     # --------------------------------------------------------------------------------------------------- training
 
     def _training(self, old: Training, new: Training) -> None:
-        check, key = self.check, new.key
+        broken, key = self.broken, new.key
         fixed = (old.dataset_sha256, old.uris, old.recipe, old.service) == (new.dataset_sha256, new.uris, new.recipe, new.service)
-        check(fixed, f"S13: {key} became another training")
-        check(new.tunings[: len(old.tunings)] == old.tunings, f"S13: {key} forgot a tuning")
+        fixed or broken(f"S13: {key} became another training")
+        new.tunings[: len(old.tunings)] == old.tunings or broken(f"S13: {key} forgot a tuning")
         job = self.azure.jobs.get(old.job)
         if new.job_number != old.job_number:
-            check(new.job_number == old.job_number + 1, f"S13: the number of {key} goes from {old.job_number} to {new.job_number}")
+            new.job_number == old.job_number + 1 or broken(f"S13: the number of {key} goes from {old.job_number} to {new.job_number}")
             ended = old.job_number == 0 or (job and job.status in ("Failed", "Canceled"))
-            check(ended, f"S1: {key} asks for another job, and {old.job} did not end badly")
+            ended or broken(f"S1: {key} asks for another job, and {old.job} did not end badly")
             allowed = max(self.policy.job_attempts_max, old.jobs_allowed)
-            check(new.job_number <= allowed, f"S1: {key} asks for job number {new.job_number}, and {allowed} are allowed")
-            check(not old.cancel_requested, f"S1: {key} asks for another job after it was asked to end")
-            check(new.submitted_at is None and not new.job_status, f"S13: {key} has a new job that was seen already")
+            new.job_number <= allowed or broken(f"S1: {key} asks for job number {new.job_number}, and {allowed} are allowed")
+            not old.cancel_requested or broken(f"S1: {key} asks for another job after it was asked to end")
+            (new.submitted_at is None and not new.job_status) or broken(f"S13: {key} has a new job that was seen already")
         if new.jobs_allowed != old.jobs_allowed:
             asked = old.stage == "stopped" and new.stage == "open" and len(new.tunings) == len(old.tunings) + 1
-            check(
-                asked and new.jobs_allowed == old.job_number + 1, f"S1: {key} may have {new.jobs_allowed} jobs, and nobody asked for that"
+            (asked and new.jobs_allowed == old.job_number + 1) or broken(
+                f"S1: {key} may have {new.jobs_allowed} jobs, and nobody asked for that"
             )
         if old.stage == "stopped" and new.stage == "open":
-            check(not new.reason and not new.next_action and not new.cancel_requested, f"L1: {key} is open again, and says {new.reason}")
+            (not new.reason and not new.next_action and not new.cancel_requested) or broken(
+                f"L1: {key} is open again, and says {new.reason}"
+            )
         if new.submitted_at != old.submitted_at and new.submitted_at is not None:
-            check(old.submitted_at is None, f"L6: the deadline of {key} was put off")
-            check(job is not None, f"S10: {key} says that {new.job} was accepted, and it was not")
+            old.submitted_at is None or broken(f"L6: the deadline of {key} was put off")
+            job is not None or broken(f"S10: {key} says that {new.job} was accepted, and it was not")
         if new.job_status != old.job_status and new.job_status:
-            check(job is not None and new.job_status in job.statuses, f"S13: {key} says that its job is {new.job_status}")
+            (job is not None and new.job_status in job.statuses) or broken(f"S13: {key} says that its job is {new.job_status}")
         if new.stage in ("trained", "good") and old.stage != new.stage:
-            check((new.model, new.id) in self.azure.models, f"S6: {key} is {new.stage} and its model is not registered")
+            (new.model, new.id) in self.azure.models or broken(f"S6: {key} is {new.stage} and its model is not registered")
         if new.stage == "stopped" and old.stage != "stopped":
             self._gave_up(new, job)
 
@@ -335,13 +338,13 @@ class Watch:
         late = new.submitted_at is not None and self.machine.now() >= new.submitted_at + self.policy.job_deadline - self.slack
         ended = job is not None and (job.status in ("Failed", "Canceled") or job.owner != self.azure.owner)
         explained = ended or (job is None and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
-        self.check(explained, f"L1: {new.key} stopped without need: {new.reason}")
+        explained or self.broken(f"L1: {new.key} stopped without need: {new.reason}")
 
     # ---------------------------------------------------------------------------------------------------- service
 
     def _service(self, old: Service, new: Service) -> None:
-        check, key = self.check, new.key
-        check((old.text, old.endpoint) == (new.text, new.endpoint), f"S13: {key} became another service")
+        broken, key = self.broken, new.key
+        (old.text, old.endpoint) == (new.text, new.endpoint) or broken(f"S13: {key} became another service")
         endpoint = self.azure.endpoints.get(new.endpoint)
         if new.candidates != old.candidates:
             self._candidates(old, new)
@@ -350,56 +353,58 @@ class Watch:
         if new.served != old.served:
             order = self.azure.order
             forward = old.served is None or old.served not in order or new.served not in order or order[new.served] > order[old.served]
-            check(forward, f"S7: {key} served {old.served} and now an earlier upload, {new.served}")
+            forward or broken(f"S7: {key} served {old.served} and now an earlier upload, {new.served}")
         if new.deleting_endpoint and (not old.deleting_endpoint or new.rest_until != old.rest_until):
             rests = new.rest_until is not None and new.rest_until >= self.machine.now() + self.azure.rest - self.slack - timedelta(
                 minutes=10
             )
-            check(rests, f"S10: {key} is about to delete {new.endpoint}, and its name does not rest")
-        check(not old.rest_until or (new.rest_until and new.rest_until >= old.rest_until), f"S8: the rest of {new.endpoint} was shortened")
+            rests or broken(f"S10: {key} is about to delete {new.endpoint}, and its name does not rest")
+        not old.rest_until or (new.rest_until and new.rest_until >= old.rest_until) or broken(
+            f"S8: the rest of {new.endpoint} was shortened"
+        )
         if old.deleting_endpoint and not new.deleting_endpoint:
-            check(endpoint is None, f"L2: {key} says that {new.endpoint} is gone, and it is there")
+            endpoint is None or broken(f"L2: {key} says that {new.endpoint} is gone, and it is there")
             rests = (
                 new.rest_until is not None
                 and new.rest_until >= self.azure.machine_time(self.azure.deleted_ms.get(new.endpoint, 0)) + self.azure.rest
             )
-            check(rests, f"S8: {new.endpoint} is gone, and its name does not rest")
+            rests or broken(f"S8: {new.endpoint} is gone, and its name does not rest")
         if new.idle != old.idle:
             self._idle(old, new)
         if new.stage != old.stage:
             self._service_stage(new, endpoint)
         few = new.endpoint_failures <= self.policy.step_attempts_max
-        check(few, f"S13: {key} has made its endpoint {new.endpoint_failures} times in vain")
-        check(not new.own_requests or new.own_requests[-1] <= self.machine.now() + self.slack, f"S13: {key} counts a request to come")
+        few or broken(f"S13: {key} has made its endpoint {new.endpoint_failures} times in vain")
+        not new.own_requests or new.own_requests[-1] <= self.machine.now() + self.slack or broken(f"S13: {key} counts a request to come")
 
     def _service_stage(self, new: Service, endpoint: Any) -> None:
-        check, key = self.check, new.key
+        broken, key = self.broken, new.key
         ours = [d for d in endpoint.deployments.values() if d.name in {one.name for one in new.deployments}] if endpoint else []
         if new.stage == "torn down":
-            check(endpoint is None, f"L2: {key} is torn down and its endpoint is there")
+            endpoint is None or broken(f"L2: {key} is torn down and its endpoint is there")
         elif new.stage == "asleep":
-            check(not ours and not new.deployments and new.asleep_since, f"L2: {key} is asleep and has {[d.name for d in ours]}")
+            (not ours and not new.deployments and new.asleep_since) or broken(f"L2: {key} is asleep and has {[d.name for d in ours]}")
         elif new.stage == "live":
-            check(new.live is not None, f"S14: {key} is live and nothing serves")
+            new.live is not None or broken(f"S14: {key} is live and nothing serves")
         elif new.stage == "idle":
-            check(new.idle.marked_at is not None, f"S14: {key} is idle and its clock does not run")
+            new.idle.marked_at is not None or broken(f"S14: {key} is idle and its clock does not run")
         elif new.stage == "testing":
-            check(any(d.state == "Succeeded" for d in ours), f"S14: {key} asks a deployment that is not there")
+            any(d.state == "Succeeded" for d in ours) or broken(f"S14: {key} asks a deployment that is not there")
         elif new.stage == "blocked":
             stranger = endpoint is not None and endpoint.owner != self.azure.owner
             hangs = endpoint is not None and endpoint.state == "Creating"
-            check(stranger or hangs or EXHAUSTED.match(new.reason), f"L1: {key} is blocked without need: {new.reason}")
+            stranger or hangs or EXHAUSTED.match(new.reason) or broken(f"L1: {key} is blocked without need: {new.reason}")
 
     def _candidates(self, old: Service, new: Service) -> None:
-        check, key = self.check, new.key
+        broken, key = self.broken, new.key
         before = {c.tuning: c for c in old.candidates}
-        check(before.keys() <= {c.tuning for c in new.candidates}, f"S13: {key} forgot a candidate")
-        check(len({c.tuning for c in new.candidates}) == len(new.candidates), f"S13: {key} has a candidate twice")
+        before.keys() <= {c.tuning for c in new.candidates} or broken(f"S13: {key} forgot a candidate")
+        len({c.tuning for c in new.candidates}) == len(new.candidates) or broken(f"S13: {key} has a candidate twice")
         for candidate in new.candidates:
             was = before.get(candidate.tuning)
             if was is not None and was != candidate:
-                check(msgspec.structs.replace(candidate, failure="") == was, f"S13: {key} changed a candidate")
-                check(new.next_action and new.reason, f"L1: {key} gave {candidate.tuning} up and says nothing about it")
+                msgspec.structs.replace(candidate, failure="") == was or broken(f"S13: {key} changed a candidate")
+                (new.next_action and new.reason) or broken(f"L1: {key} gave {candidate.tuning} up and says nothing about it")
                 self._given_up(old, candidate.tuning, candidate.failure)
 
     def _given_up(self, old: Service, tuning: str, failure: str) -> None:
@@ -410,104 +415,110 @@ class Watch:
         deployment = next((d for d in old.deployments if d.tuning == tuning), None)
         mute = deployment is not None and deployment.smoke_passed is False
         explained = mute or tuning in self.azure.excuses or old.endpoint_failures >= self.policy.step_attempts_max
-        self.check(explained, f"L1: {old.key} gave {tuning} up without need: {failure}")
+        explained or self.broken(f"L1: {old.key} gave {tuning} up without need: {failure}")
         handler = self.machine.running
         if deployment and handler and not handler.is_hurt:
-            self.check("Its log ends: " in failure, f"L1: {old.key} gave {deployment.name} up and does not show how its log ends")
+            "Its log ends: " in failure or self.broken(f"L1: {old.key} gave {deployment.name} up and does not show how its log ends")
 
     def _deployments(self, old: Service, new: Service, endpoint: Any) -> None:
-        check, key = self.check, new.key
+        broken, key = self.broken, new.key
         before, after = {d.name: d for d in old.deployments}, {d.name: d for d in new.deployments}
-        check(len(after) == len(new.deployments), f"S8: {key} has a deployment twice")
+        len(after) == len(new.deployments) or broken(f"S8: {key} has a deployment twice")
         made = new.deployments_made - old.deployments_made
-        check(made in (0, 1), f"S13: the number of {key} goes from {old.deployments_made} to {new.deployments_made}")
+        made in (0, 1) or broken(f"S13: the number of {key} goes from {old.deployments_made} to {new.deployments_made}")
         there = endpoint.deployments if endpoint else {}
         for name in after.keys() - before.keys():
             fresh = after[name]
             late = fresh.retiring and not fresh.tuning and name in there
             named = made == 1 and name.startswith(f"d{new.deployments_made}-") and name not in self.numbers_used[key]
-            check(late or named, f"S8: {key} names a deployment {name} as number {new.deployments_made}")
+            late or named or broken(f"S8: {key} names a deployment {name} as number {new.deployments_made}")
             self.numbers_used[key].add(name)
-            check(
-                late or any(c.tuning == fresh.tuning and c.training == fresh.training for c in new.candidates), f"S13: {name} serves nobody"
+            late or any(c.tuning == fresh.tuning and c.training == fresh.training for c in new.candidates) or broken(
+                f"S13: {name} serves nobody"
             )
         for name in before.keys() - after.keys():
-            check(name not in there, f"L2: {key} forgets {name}, and it is there and billed")
+            name not in there or broken(f"L2: {key} forgets {name}, and it is there and billed")
         for name in before.keys() & after.keys():
             if before[name] != after[name]:
                 self._deployment(new, before[name], after[name], there.get(name))
         serving = [d.name for d in new.deployments if d.live_at and not d.retiring]
-        check(len(serving) <= 1, f"S7: {key} has {serving} live at once")
+        len(serving) <= 1 or broken(f"S7: {key} has {serving} live at once")
 
     def _deployment(self, new: Service, was: Any, now: Any, there: Any) -> None:
-        check = self.check
+        broken = self.broken
         what = (was.tuning, was.training, was.model, was.model_version, was.sample, was.asked_at)
-        check(what == (now.tuning, now.training, now.model, now.model_version, now.sample, now.asked_at), f"S13: {now.name} became another")
-        check(now.retiring or not was.retiring, f"S13: {now.name} retires no longer")
+        what == (now.tuning, now.training, now.model, now.model_version, now.sample, now.asked_at) or broken(
+            f"S13: {now.name} became another"
+        )
+        now.retiring or not was.retiring or broken(f"S13: {now.name} retires no longer")
         refused = now.submitted_at is None and "no quota" in self.azure.excuses[now.tuning] and there is None
-        check(was.submitted_at in (None, now.submitted_at) or refused, f"L6: the deadline of {now.name} was put off")
+        was.submitted_at in (None, now.submitted_at) or refused or broken(f"L6: the deadline of {now.name} was put off")
         if now.smoke_passed != was.smoke_passed:
             proven = now.smoke_passed is False or (there is not None and there.answered and there.is_good)
-            check(was.smoke_passed is None and proven, f"S2: {now.name} passed a smoke test that it never answered")
+            (was.smoke_passed is None and proven) or broken(f"S2: {now.name} passed a smoke test that it never answered")
             tries = new.attempts or self.policy.smoke_attempts_max
-            check(now.smoke_passed or tries == self.policy.smoke_attempts_max, f"L1: {now.name} failed its smoke test after {tries} tries")
+            now.smoke_passed or tries == self.policy.smoke_attempts_max or broken(
+                f"L1: {now.name} failed its smoke test after {tries} tries"
+            )
         if now.live_at != was.live_at:
-            check(was.live_at is None and there is not None and there.served_ms is not None, f"S2: {now.name} is live and has no traffic")
+            (was.live_at is None and there is not None and there.served_ms is not None) or broken(
+                f"S2: {now.name} is live and has no traffic"
+            )
         if now.retiring and not was.retiring and was.live_at and not any(d.live_at and not d.retiring for d in new.deployments):
             handler = self.machine.running
             gone = there is None or there.name not in (d.name for d in new.deployments)
             seen = handler is not None and there is not None and there.name in notes_of(handler).slept_idle
-            check(gone or seen, f"S4: {now.name} is to go, and this look did not show it idle")
+            gone or seen or broken(f"S4: {now.name} is to go, and this look did not show it idle")
 
     def _idle(self, old: Service, new: Service) -> None:
-        check, key, was, now = self.check, new.key, old.idle, new.idle
+        broken, key, was, now = self.broken, new.key, old.idle, new.idle
         handler = self.machine.running
         live = new.live
         seen = handler is not None and live is not None and live.name in notes_of(handler).slept_idle
         if now.seen_idle_at is not None and now.seen_idle_at != was.seen_idle_at:
-            check(seen, f"S4: {key} says that it was seen idle, and it was not")
+            seen or broken(f"S4: {key} says that it was seen idle, and it was not")
         if now.marked_at is not None and now.marked_at != was.marked_at:
-            check(was.marked_at is None and seen and now.marked_at == now.seen_idle_at, f"S4: {key} was marked at {now.marked_at}")
+            (was.marked_at is None and seen and now.marked_at == now.seen_idle_at) or broken(f"S4: {key} was marked at {now.marked_at}")
         if now.permit and now.permit != was.permit:
             self._permitted(key, old, now)
         if now.used_at is not None and now.used_at != was.used_at:
-            check(now.used_at <= self.machine.now() + self.slack, f"S13: {key} was used at {now.used_at}, which is to come")
-            check(now.marked_at is None and not now.permit, f"S4: {key} was used and goes on falling asleep")
+            now.used_at <= self.machine.now() + self.slack or broken(f"S13: {key} was used at {now.used_at}, which is to come")
+            (now.marked_at is None and not now.permit) or broken(f"S4: {key} was used and goes on falling asleep")
 
     def _permitted(self, key: Key, old: Service, now: Any) -> None:
         handler, live, policy = self.machine.running, old.live, self.policy
-        check = self.check
-        check(handler is not None and handler.name == "tear_down", f"S4: {key} was let go by somebody else than the fleet's timer")
-        check(live is not None and now.permit == (live.name,), f"S4: the permit of {key} names {now.permit}")
+        broken = self.broken
+        (handler is not None and handler.name == "tear_down") or broken(f"S4: {key} was let go by somebody else than the fleet's timer")
+        (live is not None and now.permit == (live.name,)) or broken(f"S4: the permit of {key} names {now.permit}")
         if old.idle.marked_at and old.idle.seen_idle_at:
             had_grace = old.idle.seen_idle_at >= old.idle.marked_at + policy.idle_grace
-            check(had_grace, f"S4: {key} was let go before its grace was over")
+            had_grace or broken(f"S4: {key} was let go before its grace was over")
         if handler:
             notes_of(handler).permits += 1
             given = notes_of(handler).permits
-            check(given <= policy.deletions_per_tick_max, f"S16: {given} services were let go in one tick")
+            given <= policy.deletions_per_tick_max or broken(f"S16: {given} services were let go in one tick")
             awake = sum(1 for one in self.azure.services() if one.served)
-            check(given <= -(-awake // 4), f"S16: {given} services were let go in one tick, and {awake} were awake")
-        check(not policy.deletions_dry_run and not self.azure.is_paused(), f"S16: {key} was let go in a dry run or while PAUSED")
+            given <= -(-awake // 4) or broken(f"S16: {given} services were let go in one tick, and {awake} were awake")
+        (not policy.deletions_dry_run and not self.azure.is_paused()) or broken(f"S16: {key} was let go in a dry run or while PAUSED")
 
     # ------------------------------------------------------------------------------------------------------ slots
 
     def _slots(self, old: Slots, new: Slots) -> None:
-        check, policy = self.check, self.policy
-        check(len(new.at_work) <= policy.jobs_at_once_max, f"S11: slots are held by {sorted(new.at_work)}")
+        broken, policy = self.broken, self.policy
+        len(new.at_work) <= policy.jobs_at_once_max or broken(f"S11: slots are held by {sorted(new.at_work)}")
         if new.day == old.day:
-            check(new.started[: len(old.started)] == old.started, f"S11: the slots of {new.day} were forgotten")
+            new.started[: len(old.started)] == old.started or broken(f"S11: the slots of {new.day} were forgotten")
         fresh = new.at_work.keys() - old.at_work.keys()
         if fresh:
-            check(f"{self.machine.now():%Y-%m-%d}" >= new.day >= old.day, f"S11: a slot was taken on {new.day}")
-            check(fresh <= set(new.started) and len(fresh) == 1, f"S11: {sorted(fresh)} took a slot that is not counted")
-            check(len(new.started) <= policy.jobs_per_day_max, f"S11: {len(new.started)} jobs began on {new.day}")
+            f"{self.machine.now():%Y-%m-%d}" >= new.day >= old.day or broken(f"S11: a slot was taken on {new.day}")
+            (fresh <= set(new.started) and len(fresh) == 1) or broken(f"S11: {sorted(fresh)} took a slot that is not counted")
+            len(new.started) <= policy.jobs_per_day_max or broken(f"S11: {len(new.started)} jobs began on {new.day}")
         for name in old.at_work.keys() - new.at_work.keys():
             job = self.azure.jobs.get(name)
             training = self.azure.read_record(Key(kind=Kind.TRAINING, id=old.at_work[name]), Training)
             over = training is None or training.stage in ENDS[Kind.TRAINING] or training.job != name
             ended = job is not None and (job.status in ("Completed", "Failed", "Canceled") or job.owner != self.azure.owner)
-            check(over or ended, f"S11: {name} is at work and its slot was freed")
+            over or ended or broken(f"S11: {name} is at work and its slot was freed")
 
     # ---------------------------------------------------------------------------------- messages and announcements
 
@@ -519,14 +530,14 @@ class Watch:
         notes.rung.add(key)
         notes.owed.discard(key)
         if promised is None:
-            self.check(not delay, f"L5: the doorbell of {key} rings after {delay}")
+            not delay or self.broken(f"L5: the doorbell of {key} rings after {delay}")
             return
         if notes.promises.get(key) == promised:
             del notes.promises[key]
         due = self.azure.machine_time(handler.called_ms) + delay
         held_up = timedelta(milliseconds=handler.called_ms - handler.started)
         on_time = promised - self.slack <= due <= promised + held_up + self.slack
-        self.check(on_time, f"L5: a message for {key} comes at {due} and keeps the promise of {promised}")
+        on_time or self.broken(f"L5: a message for {key} comes at {due} and keeps the promise of {promised}")
 
     def announced(self, change: Change) -> None:
         line = (change.key, change.at, change.what)
@@ -536,30 +547,30 @@ class Watch:
             return
         record = self.azure.read_record(change.key, RECORD_TYPES[change.key.kind])
         known = record and any((one.at, one.what, one.why) == (change.at, change.what, change.why) for one in record.history)
-        self.check(known, f"A1: people are told what {change.key} does not know: {change.what}, {change.why}")
-        self.check(change.what == "opened" or self.told[line] == 1, f"A1: people are told twice that {change.key} is {change.what}")
+        known or self.broken(f"A1: people are told what {change.key} does not know: {change.what}, {change.why}")
+        change.what == "opened" or self.told[line] == 1 or self.broken(f"A1: people are told twice that {change.key} is {change.what}")
         if handler:
             stage, action = notes_of(handler).untold.pop(line, (change.stage, change.next_action))
             same = change.what in ("waits", "opened") or (stage, action) == (change.stage, change.next_action)
-            self.check(same, f"A1: people are told that {change.key} is {change.stage}, {change.next_action}; it is {stage}, {action}")
+            same or self.broken(f"A1: people are told that {change.key} is {change.stage}, {change.next_action}; it is {stage}, {action}")
 
     # --------------------------------------------------------------------------------------------------- handlers
 
     def done(self, handler: Handler, failed: bool) -> None:
         """A handler came to its end: see whether it owes anything. One of whose calls failed may."""
         notes: Notes | None = handler.notes
-        check = self.check
-        check(handler.effects <= 1, f"S17: {handler.name} did {handler.effects} things at once")
+        broken = self.broken
+        handler.effects <= 1 or broken(f"S17: {handler.name} did {handler.effects} things at once")
         if failed:
-            check(handler.is_hurt, f"S13: {handler.name} failed, and nothing was planted")
+            handler.is_hurt or broken(f"S13: {handler.name} failed, and nothing was planted")
         if handler.is_hurt or failed or notes is None:
             return
         for key, promised in notes.promises.items():
-            check(False, f"L5: {key} is promised a look at {promised}, and no message was sent")
+            broken(f"L5: {key} is promised a look at {promised}, and no message was sent")
         for key, at, what in notes.untold:
-            check(what == "opened", f"A1: nobody is told that {key} is {what} since {at}")
+            what == "opened" or broken(f"A1: nobody is told that {key} is {what} since {at}")
         for key, began in notes.claims.items():
             record = self.azure.read_record(key, RECORD_TYPES[key.kind])
-            check(record.attempt_began_at != began, f"L5: {key} is still being worked on, and {handler.name} is done")
+            record.attempt_began_at != began or broken(f"L5: {key} is still being worked on, and {handler.name} is done")
         for key in notes.owed:
-            check(False, f"L5: {key} waits for this and was not rung")
+            broken(f"L5: {key} waits for this and was not rung")
