@@ -22,9 +22,10 @@ from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, DeploymentView, EndpointView, Service, Usage
 from shared.domain.training import Job, Training
 from shared.domain.tuning import PreparationJob, Tuning
+from shared.plain import plain
 from tests.journeys.fakes import MODEL_FILES
 from tests.simulation import standin
-from tests.simulation.machine import NOON, Machine
+from tests.simulation.machine import NOON, QUOTES, Machine
 from tests.simulation.watch import Watch, notes_of
 
 OWNER = "00000000-0000-0000-0000-00000000000a"
@@ -212,7 +213,7 @@ class Azure:
         job = self.job(name)
         if job is None:
             return None
-        failure = "The machine was taken away." if job.status == "Failed" else ""
+        failure = plain(f"The machine was taken away. {QUOTES}") if job.status == "Failed" else ""
         return PreparationJob(name=name, status=job.status, owner=job.owner, tuning=job.tuning, failure=failure)
 
     def _job_is(self, name: str, status: str) -> None:
@@ -499,7 +500,7 @@ class Azure:
         job = self.job(name)
         if job is None:
             return None
-        failure = "The training process was killed." if job.status == "Failed" else ""
+        failure = plain(f"The training process was killed. {QUOTES}") if job.status == "Failed" else ""
         return Job(name=name, status=job.status, owner=job.owner, training=job.training, failure=failure)
 
 

@@ -6,34 +6,40 @@ Everything about it follows from one integer. `lived(seed)` returns what happene
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
 
 import msgspec
 
-from shared.domain import doorbell, service, slots, training, tuning
+from shared import doors, wiring
+from shared.domain import service, slots, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
 from shared.domain.upload import bare_etag
 from shared.prepare import Options
-from shared.reconcile import arrivals, timers, turn
+from shared.reconcile import turn
 from shared.reconcile.services import ServiceLife
 from shared.reconcile.trainings import TrainingLife
 from shared.reconcile.tunings import TuningLife
 from tests.journeys.fakes import ROWS
-from tests.simulation import standin
+from tests.simulation import events, standin
 from tests.simulation.azure import MINUTE, OWNER, Azure
 from tests.simulation.machine import Line, Machine, Mix
-from tests.simulation.ports import ACCOUNT, CONTAINER, ports
+from tests.simulation.ports import CONTAINER, ports
+from tests.simulation.watch import Watch, notes_of
 
 POLICY = Policy(
     look_every=timedelta(minutes=4),
@@ -56,8 +62,7 @@ REDELIVERED_MS = (10_000, 30_000, 60_000, 300_000, 600_000)  # of an event, afte
 MESSAGE_AGAIN_MS = (60_000, 600_000)  # of a queue message: after an exception, after its worker died
 DEQUEUED_MAX = 5
 DEAD_NOTICED_MS = 30_000
-WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
-STORAGE = f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+FORGED = 0.2  # of the uploads, beside which strangers ring
 VALID = (ROWS, ROWS.replace(b"hall", b"yard"), ROWS.replace(b"order", b"parcel"))
 INVALID = b'{"messages": "none"}\n' * 40
 CONTENTS = (*VALID, INVALID)
@@ -82,15 +87,29 @@ class Verdict:
         return sha256("\n".join(map(str, self.trace)).encode()).hexdigest()
 
 
-class _Heard(logging.Handler):
-    """The app says on ERROR that something unforeseen left a step; the loop goes on, and the simulation must not."""
-
-    def __init__(self, machine: Machine) -> None:
-        super().__init__(logging.ERROR)
-        self.machine = machine
+class _Listener(logging.Handler):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(logging.INFO)
+        self.watch = watch
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.machine.broken(f"The app logged: {record.getMessage()} ({record.exc_info[1]!r})" if record.exc_info else record.getMessage())
+        self.watch.said(record.levelno, record.getMessage())
+
+
+@contextlib.contextmanager
+def _heard(watch: Watch) -> Iterator[None]:
+    """Let the watch hear each line that the app logs, and nobody else."""
+    app, listener = logging.getLogger("tuneloop"), _Listener(watch)
+    level, propagates = app.level, app.propagate
+    app.addHandler(listener)
+    app.setLevel(logging.INFO)
+    app.propagate = False
+    try:
+        yield
+    finally:
+        app.removeHandler(listener)
+        app.setLevel(level)
+        app.propagate = propagates
 
 
 def drawn_mix(seed: int) -> Mix:
@@ -164,68 +183,75 @@ class History:
         upload = self.loop.ports.datasets.head(path)
         assert upload is not None
         self.azure.order[upload.id] = (blob.ms, upload.id)
-        event = doorbell.Event(
-            type="Microsoft.Storage.BlobCreated",
-            subject=f"/blobServices/default/containers/{CONTAINER}/blobs/{path}",
-            source=STORAGE,
-            data={"api": "PutBlob", "eTag": blob.etag, "url": f"https://elsewhere.example/{path}"},
-        )
-        self._tell(f"dataset_event_received {path}", partial(arrivals.dataset_event, self.loop, event, who="event"))
-        self._tell(f"dataset_blob_uploaded {path}", partial(arrivals.dataset_written, self.loop, CONTAINER, path, who="blob"))
+        event = events.uploaded(path, blob.etag, self.draw)
+        self._tell(f"dataset_event_received {path}", partial(doors.dataset_event, event, who="event"), wants=path)
+        self._tell(f"dataset_blob_uploaded {path}", partial(doors.dataset_written, CONTAINER, path, who="blob"), wants=path)
+        if self.draw() < FORGED:
+            self._strangers_ring(path, f"ft-{upload.id}-a1")
 
     def _job_ended(self, name: str, status: str) -> None:
-        kind = "RunStatusChanged" if status == "Failed" else "RunCompleted"
         for run in (name, f"{name}-child", "somebody_elses_run"):
-            event = doorbell.Event(
-                type=f"Microsoft.MachineLearningServices.{kind}",
-                subject=f"experiments/e/runs/{run}",
-                source=WORKSPACE,
-                data={"runId": run, "runStatus": "Completed"},
-            )
-            self._tell(f"job_event_received {run}", partial(self._job_event, event))
+            event = events.job_changed(run, status, self.draw)
+            wanted = name if run == name else None
+            self._tell(f"job_event_received {run}" if wanted else f"forged {run}", partial(doors.job_event, event, who="job"), wants=wanted)
 
-    def _job_event(self, event: doorbell.Event) -> None:
-        arrivals.job_event(self.loop, event, workspace_id=WORKSPACE, who="job")
+    def _strangers_ring(self, path: str, job: str) -> None:
+        """Some of what is not about us arrives at every door."""
+        for door, event in events.not_about_us(path, job):
+            if self.draw() < 0.7:
+                continue
+            if door == "dataset":
+                work: partial[None] = partial(doors.dataset_event, event, who="event")
+            elif door == "job":
+                work = partial(doors.job_event, event, who="job")
+            elif door == "blob":
+                work = partial(doors.dataset_written, *event, who="blob")
+            else:
+                work = partial(doors.take_turn, event)
+            self.machine.at(60_000 * self.draw(), self.machine.spawn, f"forged {door}", work)
 
-    def _tell(self, name: str, work: partial[None]) -> None:
-        """An event goes out: lost, once, twice or thrice, now or minutes later."""
+    def _tell(self, name: str, work: partial[None], *, wants: str | None) -> None:
+        """An event goes out: lost, once, twice or thrice, now or minutes later. `wants`: whom it is about, a path or a job."""
         draw, machine = self.draw, self.machine
         lost = not machine.healed and draw() < machine.mix.events_lost
         copies = 0 if lost else 1 + (draw() < 0.2) + (draw() < 0.06)
         for _ in range(copies):
-            machine.at(400_000 * draw() ** 3, self._event_delivered, name, work, 0)
+            machine.at(400_000 * draw() ** 3, self._event_delivered, name, work, wants, 0)
 
-    def _event_delivered(self, name: str, work: partial[None], tries: int) -> None:
+    def _event_delivered(self, name: str, work: partial[None], wants: str | None, tries: int) -> None:
         def again(killed: bool) -> None:
             if tries < len(REDELIVERED_MS):
                 wait = REDELIVERED_MS[tries] + (DEAD_NOTICED_MS if killed else 0)
-                self.machine.at(wait, self._event_delivered, name, work, tries + 1)
+                self.machine.at(wait, self._event_delivered, name, work, wants, tries + 1)
 
-        self.machine.spawn(name, work, again)
+        handler = self.machine.spawn(name, work, again)
+        notes_of(handler).wants = wants
 
-    def _delivered(self, key: Key, who: str, promised: datetime | None) -> None:
+    def _delivered(self, key: Key, promised: datetime | None, body: bytes) -> None:
         """A message is due: the host hands it out, at times twice."""
-        self._message_delivered(key, who, promised, 1)
+        name = f"take_turn {key}" if promised else f"ring {key}"
+        self._message_delivered(name, key, body, 1)
         if self.machine.mix.messages_doubled and not self.machine.healed and self.draw() < self.machine.mix.messages_doubled:
-            self.machine.at(700_000 * self.draw() ** 2, self._message_delivered, key, who, promised, 1)
+            self.machine.at(700_000 * self.draw() ** 2, self._message_delivered, name, key, body, 1)
 
-    def _message_delivered(self, key: Key, who: str, promised: datetime | None, dequeued: int) -> None:
+    def _message_delivered(self, name: str, key: Key, body: bytes, dequeued: int) -> None:
         def again(killed: bool) -> None:
             if dequeued < DEQUEUED_MAX:
-                self.machine.at(MESSAGE_AGAIN_MS[killed], self._message_delivered, key, who, promised, dequeued + 1)
+                self.machine.at(MESSAGE_AGAIN_MS[killed], self._message_delivered, name, key, body, dequeued + 1)
             else:
                 self.machine.counts["poisoned"] += 1
+                self.azure.watch.poisoned[key] += 1
+                self.machine.at(1, self.machine.spawn, f"turn_poisoned {key}", partial(doors.turn_poisoned, body))
 
-        work = partial(turn.take, self.loop, self.lives, key, who=who, promised=promised)
-        self.machine.spawn(f"take_turn {key}" if promised else f"ring {key}", work, again)
+        self.machine.spawn(name, partial(doors.take_turn, body), again)
 
     def _tick(self) -> None:
         self.machine.at(TICK_MS, self._tick)
         if not self.machine.healed and self.draw() < self.machine.mix.ticks_missed:
             return
         late = 1 + int(20_000 * self.draw())
-        self.machine.spawn("look_again", partial(timers.look_again, self.loop, self.lives, who="look_again"))
-        self.machine.at(late, self.machine.spawn, "tear_down", partial(timers.tear_down_idle_endpoints, self.loop, who="tear_down"))
+        self.machine.spawn("look_again", partial(doors.look_again, who="look_again"))
+        self.machine.at(late, self.machine.spawn, "tear_down", partial(doors.tear_down_idle_endpoints, who="tear_down"))
 
     def _clients_come(self, endpoint: str) -> None:
         at, until = self.draw() * 20 * MINUTE, self.draw() ** 2 * 120 * MINUTE
@@ -236,26 +262,19 @@ class History:
     # ------------------------------------------------------------------------------------------------------ its end
 
     def run(self) -> Verdict:
-        heard = _Heard(self.machine)
-        app, level = logging.getLogger("tuneloop"), logging.getLogger("tuneloop").level
-        app.addHandler(heard)
-        app.setLevel(logging.ERROR)
-        app.propagate, propagated = False, app.propagate
-        try:
-            with standin.in_place():
-                self.machine.run(FAULTY_MS)
-                self.machine.healed = True
-                self.azure.healed_ms = self.machine.ms
-                if not self.machine.violations:
-                    self.machine.at(TICK_MS // 2, self._ask_whether_quiet)
-                    self.machine.run(FAULTY_MS + HEALED_MS)
-                if not self.machine.violations:
-                    self._check_the_end()
-                self.machine.end()
-        finally:
-            app.removeHandler(heard)
-            app.setLevel(level)
-            app.propagate = propagated
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_heard(self.azure.watch))
+            stack.enter_context(standin.in_place())
+            stack.enter_context(self._wired())
+            self.machine.run(FAULTY_MS)
+            self.machine.healed = True
+            self.azure.healed_ms = self.machine.ms
+            if not self.machine.violations:
+                self.machine.at(TICK_MS // 2, self._ask_whether_quiet)
+                self.machine.run(FAULTY_MS + HEALED_MS)
+            if not self.machine.violations:
+                self._check_the_end()
+            self.machine.end()
         machine = self.machine
         ends = Counter(f"{r.kind.value} {r.stage}" for r in self._records())
         return Verdict(
@@ -266,6 +285,11 @@ class History:
             counts=dict(machine.counts),
             ends=dict(ends),
         )
+
+    def _wired(self) -> contextlib.AbstractContextManager[Any]:
+        """Let the doors find this installation, as a process finds its own."""
+        settings = SimpleNamespace(workspace_id=events.WORKSPACE)
+        return mock.patch.multiple(wiring, loop=lambda: self.loop, lives=lambda: self.lives, settings=lambda: settings)
 
     def _records(self) -> Iterable[tuning.Tuning | training.Training | service.Service]:
         return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in sorted(self.azure.records) if key.kind in RECORD_TYPES]
@@ -316,6 +340,11 @@ class History:
         for (path, etag), times in sorted(seen.items()):
             check(times == 1, f"S5: {path}, version {etag}, has {times} records")
         check(self._all_known(), "L1: an upload was never seen")
+        for key, times in self.azure.watch.poisoned.items():
+            check(
+                self.azure.watch.poison_told[key] == times,
+                f"L4: {times} turns of {key} were given up, {self.azure.watch.poison_told[key]} told of",
+            )
         machine.counts["minutes"] = machine.ms // MINUTE
 
     def _check_tuning(self, record: tuning.Tuning) -> None:

@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from shared import errors
+from tests.canaries import CANARY
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LATENCY_MS = 1_500  # of a call that nothing happens to, at most
 STALL_LEAST_MS = 30_000
 FUNCTION_LIMIT_MS = 600_000  # functionTimeout in host.json: the host ends the whole worker
 IN_FLIGHT_MS = 60_000  # for so long a request that was sent may land after its sender's death
+QUOTES = f"as https://acc.blob.core.windows.net/c?sv=2024-11-04&sig={CANARY}"  # what an error of a library may hold
 FAULTS = ("before", "after", "kill_before", "kill_after", "stall")
 
 
@@ -152,10 +154,12 @@ class Machine:
         self._order += 1
         heapq.heappush(self._heap, (self.ms + int(delay_ms), self._order, what, args))
 
-    def spawn(self, name: str, work: Callable[[], object], again: Callable[[bool], None] = lambda _killed: None) -> None:
+    def spawn(self, name: str, work: Callable[[], object], again: Callable[[bool], None] = lambda _killed: None) -> Handler:
         """Let an instance handle something. `again`: what the host does when it raised (False) or its worker died (True)."""
         instance = self.instances[int(self.draw() * len(self.instances))]
-        self.at(0, Handler(self, instance, name, work, again).resume)
+        handler = Handler(self, instance, name, work, again)
+        self.at(0, handler.resume)
+        return handler
 
     def run(self, until_ms: int) -> None:
         """Let time pass, until something is wrong or somebody says that nothing is left to happen."""
@@ -193,13 +197,13 @@ class Machine:
             return effect()
         handler.is_hurt = True
         if fault == "before":
-            raise errors.TryLater("planted")
+            raise errors.TryLater(f"planted, {QUOTES}")
         if fault == "kill_before":
             self._kill(handler)
         effect()
         if fault == "kill_after":
             self._kill(handler)
-        raise errors.TryLater("planted, after the effect")
+        raise errors.TryLater(f"planted, after the effect, {QUOTES}")
 
     def _pass(self, handler: Handler, delay: int, effect: Callable[[], Any] | None) -> None:
         """Let others go on until the call is due. When nothing else is before that, time passes and nobody has to be put aside."""

@@ -17,9 +17,11 @@ from shared.domain.training import Job
 from shared.domain.tuning import PreparationJob
 from shared.domain.upload import Upload, bare_etag
 from shared.place import CONTENT_KEY, manifest_of, manifest_path
+from shared.plain import plain
 from shared.ports import Change, Owned, Ports, Stored
 from tests.journeys.fakes import CATALOGUE, files_below
 from tests.simulation.azure import OWNER, Azure
+from tests.simulation.machine import QUOTES
 
 ACCOUNT, CONTAINER = "acc", "datasets"
 
@@ -254,7 +256,7 @@ class Endpoints:
 
     def log_tail(self, endpoint: str, deployment: str) -> str:
         self.call("endpoints.log_tail", f"{endpoint}/{deployment}", lambda: None)
-        return "weights do not load"
+        return plain(f"weights do not load {QUOTES}")  # as the adapter
 
 
 class Inventory:
@@ -286,7 +288,7 @@ class Metrics:
 class Turns:
     """The queue; `deliver` is what the host does with a message."""
 
-    def __init__(self, azure: Azure, deliver: Callable[[Key, str, datetime | None], None]) -> None:
+    def __init__(self, azure: Azure, deliver: Callable[[Key, datetime | None, bytes], None]) -> None:
         self.azure, self.call, self.deliver = azure, azure.machine.call, deliver
 
     def ring(self, key: Key, *, who: str, promised: datetime | None = None, delay: timedelta = timedelta(0)) -> None:
@@ -294,7 +296,8 @@ class Turns:
 
         def effect() -> None:
             self.azure.watch.rung(key, promised, delay)
-            self.azure.machine.at(wait, self.deliver, key, who, promised)
+            body = {"kind": key.kind.value, "id": key.id, "who": who, "promised": promised.isoformat() if promised else None}
+            self.azure.machine.at(wait, self.deliver, key, promised, msgspec.json.encode(body))
 
         self.call("turns.ring", key, effect)
 
@@ -308,7 +311,7 @@ class Announcer:
         self.azure.watch.announced(change)
 
 
-def ports(azure: Azure, deliver: Callable[[Key, str, datetime | None], None]) -> Ports:
+def ports(azure: Azure, deliver: Callable[[Key, datetime | None, bytes], None]) -> Ports:
     return Ports(
         ledger=Ledger(azure),
         datasets=Datasets(azure),

@@ -7,6 +7,7 @@ the app's own decisions: that would share their faults. The sentences begin with
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from shared.domain.service import Service
 from shared.domain.slots import Slots
 from shared.domain.training import Training
 from shared.domain.tuning import Tuning
+from tests.canaries import CANARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Handler
 
 RECORD_TYPES: dict[Kind, Any] = {Kind.TUNING: Tuning, Kind.TRAINING: Training, Kind.SERVICE: Service}
+SECRETS = (CANARY, "is in hall", "is in yard", "Where is order", "Where is parcel")  # and what stands in the datasets
+SECRET_BYTES = tuple(secret.encode() for secret in SECRETS)
+ACTION = re.compile(r" action=([a-z_]+)$")
 HOUR = timedelta(hours=1)
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer|is (Creating|Deleting)|provisioning state|does not answer|cannot take traffic")
@@ -44,7 +49,7 @@ ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; a
         "training": "offered superseded stopped",
     },
     Kind.TRAINING: {
-        "open": "submitted trained stopped",  # a job may have completed before anybody saw it at work
+        "open": "submitted trained good stopped",  # a job may complete unseen, and whoever registered its model may die
         "submitted": "trained good stopped",  # the model was registered, and whoever did so died
         "trained": "good stopped",
         "stopped": "open",
@@ -80,6 +85,7 @@ class Notes:
     rung: set[Key] = field(default_factory=set)
     slept_idle: set[str] = field(default_factory=set)
     permits: int = 0
+    wants: str | None = None  # of an event: the path or the job that it is about
 
 
 def notes_of(handler: Handler) -> Notes:
@@ -96,6 +102,8 @@ class Watch:
         self.azure, self.machine, self.policy = azure, azure.machine, azure.policy
         self.told: Counter[tuple[Key, datetime, str]] = Counter()
         self.writes: Counter[tuple[Key, int]] = Counter()
+        self.poisoned: Counter[Key] = Counter()  # turns that the host has given up
+        self.poison_told: Counter[Key] = Counter()
         self.claimed_by: dict[Key, Handler] = {}
         self.numbers_used: defaultdict[Key, set[str]] = defaultdict(set)  # names of deployments that a service ever wrote down
         self.rules: dict[Kind, Callable[[Any, Any], None]] = {
@@ -129,6 +137,8 @@ class Watch:
         handler = self.machine.running
         if handler is None:
             return
+        if any(secret in encoded for secret in SECRET_BYTES):
+            self._keeps_secrets(encoded.decode(), f"the record {key}")
         lost = old_body.keys() - body.keys()
         not lost or self.broken(f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
         if key.kind is Kind.SLOTS:
@@ -141,6 +151,22 @@ class Watch:
         if old.stage != new.stage:
             self._stage(key, old, new)
         self.rules[key.kind](old, new)
+
+    def _keeps_secrets(self, text: str, where: str) -> None:
+        for secret in SECRETS:
+            secret not in text or self.broken(f"S9: {where} holds {secret[:16]}…")
+
+    def said(self, level: int, line: str) -> None:
+        """The app logged a line. On ERROR it says what nobody foresaw, or what people must know of; then that must be so."""
+        self._keeps_secrets(line, "a line of the log")
+        found = ACTION.search(line)
+        found or self.broken(f"A1: a line of the log ends in no action: {line}")
+        handler, word = self.machine.running, found[1] if found else ""
+        if level < logging.ERROR:
+            return
+        name = handler.name if handler else ""
+        foreseen = (word == "turn_poisoned" and name.startswith("turn_poisoned")) or (word == "message_dropped" and name == "forged turn")
+        foreseen or self.broken(f"The app logged: {line}")
 
     def _is_now(self, at: datetime, handler: Handler) -> bool:
         began = self.azure.machine_time(handler.started)
@@ -543,7 +569,9 @@ class Watch:
         line = (change.key, change.at, change.what)
         self.told[line] += 1
         handler = self.machine.running
+        self._keeps_secrets(f"{change.why} {change.next_action}", f"what people are told of {change.key}")
         if change.what == "turn_poisoned":
+            self.poison_told[change.key] += 1
             return
         record = self.azure.read_record(change.key, RECORD_TYPES[change.key.kind])
         known = record and any((one.at, one.what, one.why) == (change.at, change.what, change.why) for one in record.history)
@@ -560,11 +588,16 @@ class Watch:
         """A handler came to its end: see whether it owes anything. One of whose calls failed may."""
         notes: Notes | None = handler.notes
         broken = self.broken
+        if handler.name.startswith(("forged", "turn_poisoned")):
+            handler.calls == 0 or self.broken(f"S18: {handler.name} made the app ask {handler.calls} times")
+            return
         handler.effects <= 1 or broken(f"S17: {handler.name} did {handler.effects} things at once")
         if failed:
             handler.is_hurt or broken(f"S13: {handler.name} failed, and nothing was planted")
         if handler.is_hurt or failed or notes is None:
             return
+        if notes.wants:
+            self._was_heard(notes.wants, notes.rung, handler)
         for key, promised in notes.promises.items():
             broken(f"L5: {key} is promised a look at {promised}, and no message was sent")
         for key, at, what in notes.untold:
@@ -574,3 +607,13 @@ class Watch:
             record.attempt_began_at != began or broken(f"L5: {key} is still being worked on, and {handler.name} is done")
         for key in notes.owed:
             broken(f"L5: {key} waits for this and was not rung")
+
+    def _was_heard(self, about: str, rung: set[Key], handler: Handler) -> None:
+        """An event that was about an upload or a job has rung it, if there is a record to ring and the blob is still there."""
+        job = self.azure.jobs.get(about)
+        if job is not None:
+            key = Key(kind=Kind.TRAINING, id=job.training) if job.training else Key(kind=Kind.TUNING, id=job.tuning or "")
+            key in rung or self.broken(f"L5: {handler.name} was told of {about}, and {key} was not rung")
+        elif about in self.azure.blobs:
+            paths = {self.azure.read_record(key, Tuning).upload.path for key in rung if key.kind is Kind.TUNING}
+            about in paths or self.broken(f"L5: {handler.name} was told of {about}, and nobody was rung")
