@@ -58,6 +58,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     next_look_at: datetime | None = None  # UTC; None: nobody has been promised another look
     waits_for: str = ""  # a sentence for people; '': it is at work or has ended
+    waited_for: str = ""  # what the newest look that saw the world and had to wait waited for; '': none has yet
+    waited_since: datetime | None = None  # UTC; since when each such look has waited for just that
     attempt_of: str | None = None  # the step that is being attempted
     attempts: int = 0  # of that step, raised before its work
     attempt_began_at: datetime | None = None  # None: nobody is at work on it
@@ -68,6 +70,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return Key(kind=self.kind, id=self.id)
+
+    def has_waited(self, why: str, now: datetime) -> timedelta:
+        """Return for how long nothing but this was waited for; looks that could not see the world do not count against it."""
+        return now - self.waited_since if self.waited_since and self.waited_for == why else timedelta(0)
 
 
 learn(Happening, Header)

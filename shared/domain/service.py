@@ -110,6 +110,7 @@ class Service(Header, frozen=True, kw_only=True):
     asleep_since: datetime | None = None  # None: not asleep
     rest_until: datetime | None = None  # the endpoint's name is not created before
     deleting_endpoint: bool = False  # a delete was intended and its end not yet seen
+    delete_asked_at: datetime | None = None  # newest time that Azure was asked to delete something that hangs; None: it never was
     endpoint_asked_at: datetime | None = None  # of the newest endpoint; None: none was asked for since the last delete
     endpoint_failures: int = 0  # endpoints that came out Failed since something was last live
     scoring_uri: str = ""
@@ -229,6 +230,7 @@ class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
 
 class DeleteDeployment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
+    reason: str = ""  # why it cannot wait; '': its time has come
 
 
 class ForgetDeployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,6 +277,8 @@ CHANGES_AZURE = (  # or is about to
 )  # fmt: skip
 
 BUSY_STATES = frozenset({"creating", "updating", "deleting", "scaling"})
+ASK_AGAIN = timedelta(hours=1)  # between two requests to delete what hangs; a guess, and deployment_deadline where that is shorter
+LOOK_IN_STUDIO = "Look at it in Azure ML studio; delete it there if it stays."
 
 
 def opened(text: str, *, owner: str, now: datetime) -> Service:
@@ -350,18 +354,47 @@ def _foreign_endpoint(record: Service, policy: Policy, now: datetime) -> Step:
 def _finish_endpoint_delete(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
     if endpoint is None:
         return EndpointGone()
-    if endpoint.state.lower() in BUSY_STATES:
-        return Wait(until=now + policy.look_every, why=f"Endpoint {record.endpoint} is being deleted.")
-    return DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")
+    if endpoint.state.lower() not in BUSY_STATES:
+        return DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")
+    wait, hangs = _busy(f"Endpoint {record.endpoint} is {endpoint.state}.", record, policy, now)
+    refused_or_lost = endpoint.state.lower() != "deleting"
+    if (hangs or refused_or_lost) and _may_ask_to_delete(record, policy, now):
+        return DeleteEndpoint(reason=f"It is still {endpoint.state}. {LOOK_IN_STUDIO}")
+    return wait
 
 
 def _wait_for_endpoint(record: Service, endpoint: EndpointView, policy: Policy, now: datetime) -> Step:
-    asked_at = record.endpoint_asked_at
-    reason = f"Endpoint {record.endpoint} has been {endpoint.state} for more than {policy.deployment_deadline}."
-    late = asked_at is not None and now >= asked_at + policy.deployment_deadline
-    if late and endpoint.state.lower() == "creating" and record.reason != reason:
-        return Block(reason=reason, next_action="Look at the endpoint in Azure ML studio; delete it there if it hangs.")
-    return Wait(until=now + policy.look_every, why=f"Endpoint {record.endpoint} is {endpoint.state}.")
+    """
+    Wait while Azure is busy with the endpoint. One that hangs is deleted, by the rules of every deletion, unless something on it serves or
+    is somebody else's. On one that serves, what is to go is asked to go all the same.
+    """
+    wait, hangs = _busy(f"Endpoint {record.endpoint} is {endpoint.state}.", record, policy, now)
+    if not hangs:
+        return wait
+    candidate = record.candidate
+    if candidate and (record.live or record.endpoint_failures >= policy.step_attempts_max):
+        reason = f"Endpoint {record.endpoint} was still {endpoint.state} after {policy.deployment_deadline}."
+        return GiveUp(tuning=candidate.tuning, reason=reason)
+    if not _may_ask_to_delete(record, policy, now):
+        return wait
+    if record.live is None and not endpoint.traffic and all(d.owner == record.owner for d in endpoint.deployments):
+        return DeleteEndpoint(reason=wait.why)
+    for deployment in record.deployments:
+        if deployment.retiring and endpoint.deployment(deployment.name) and not endpoint.traffic.get(deployment.name):
+            return DeleteDeployment(name=deployment.name, reason=wait.why)
+    return wait
+
+
+def _busy(what: str, record: Service, policy: Policy, now: datetime) -> tuple[Wait, bool]:
+    """Return how to wait for what Azure is busy with, and whether it hangs: for longer than the deadline. Of that people are told, once."""
+    hanging = f"{what} It has been for more than {policy.deployment_deadline}. {LOOK_IN_STUDIO}"
+    hangs = record.waited_for == hanging or record.has_waited(what, now) >= policy.deployment_deadline
+    return Wait(until=now + policy.look_every, why=hanging if hangs else what, told=hangs), hangs
+
+
+def _may_ask_to_delete(record: Service, policy: Policy, now: datetime) -> bool:
+    asked_at = record.delete_asked_at
+    return asked_at is None or now >= asked_at + min(ASK_AGAIN, policy.deployment_deadline)
 
 
 def _unknown_deployment(record: Service, endpoint: EndpointView | None) -> str | None:
@@ -394,12 +427,16 @@ def _retire(record: Service, deployment: Deployment, endpoint: EndpointView | No
     view = endpoint.deployment(deployment.name) if endpoint else None
     if endpoint is None or view is None:
         return ForgetDeployment(name=deployment.name)
+    reason = ""
     if view.state.lower() in BUSY_STATES:
-        return Wait(until=now + policy.look_every, why=f"Deployment {view.name} is {view.state}.")
+        wait, hangs = _busy(f"Deployment {view.name} is {view.state}.", record, policy, now)
+        if not hangs or not _may_ask_to_delete(record, policy, now):
+            return wait
+        reason = wait.why
     if endpoint.traffic.get(deployment.name):
         others = {record.live.name: 100} if record.live else {}
         return SetTraffic(traffic=others, why=f"Deployment {view.name} is about to be deleted.")
-    return DeleteDeployment(name=deployment.name)
+    return DeleteDeployment(name=deployment.name, reason=reason)
 
 
 def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:

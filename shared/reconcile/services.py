@@ -95,9 +95,10 @@ def _refused_for_quota(desk: Desk[service.Service], candidate: service.Candidate
 
 def _delete_endpoint(desk: Desk[service.Service], step: service.DeleteEndpoint) -> Outcome[service.Service]:
     """Write the rest of the name first: from here on nobody creates it before a stalled delete could have landed."""
-    failures = desk.record.endpoint_failures + (desk.record.candidate is not None)
+    first_asked = not desk.record.deleting_endpoint  # one endpoint is one failure, however often Azure is asked to delete it
+    failures = desk.record.endpoint_failures + (first_asked and desk.record.candidate is not None)
     rest_until = desk.now + desk.loop.policy.endpoint_rest
-    desk.save(desk.change(deleting_endpoint=True, rest_until=rest_until, endpoint_failures=failures))
+    desk.save(desk.change(deleting_endpoint=True, rest_until=rest_until, endpoint_failures=failures, delete_asked_at=desk.now))
     desk.loop.ports.endpoints.delete_endpoint(desk.record.endpoint)
     return _soon(desk, desk.record, "endpoint_delete_asked", step.reason)
 
@@ -109,6 +110,7 @@ def _endpoint_gone(desk: Desk[service.Service], _: service.EndpointGone) -> Outc
         endpoint_asked_at=None,
         scoring_uri="",
         deployments=(),
+        asleep_since=desk.record.asleep_since or (None if desk.record.candidate else desk.now),
         stage=service.Stage.DEPLOYING if desk.record.candidate else service.Stage.TORN_DOWN,
     )
     return Outcome(record=gone, what="endpoint_gone", why=f"{desk.record.endpoint} costs nothing more.")
@@ -231,7 +233,8 @@ def _give_up(desk: Desk[service.Service], step: service.GiveUp, next_action: str
 
 def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployment) -> Outcome[service.Service]:
     desk.loop.ports.endpoints.delete_deployment(desk.record.endpoint, step.name)
-    return _soon(desk, desk.record, "deployment_delete_asked", step.name)
+    record = desk.change(delete_asked_at=desk.now) if step.reason else desk.record
+    return _soon(desk, record, "deployment_delete_asked", f"{step.name}: {step.reason}" if step.reason else step.name)
 
 
 def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:

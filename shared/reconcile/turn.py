@@ -237,11 +237,12 @@ def _look(desk: Desk[Any], life: Life[Any]) -> None:
         world = life.observe(desk.record, loop)
     except errors.TuneloopError as error:
         after = getattr(error, "after", None) or loop.policy.back_off(2)
-        _wait(desk, Wait(until=desk.now + after, why=f"The world could not be read: {error}"))
+        _wait(desk, Wait(until=desk.now + after, why=f"The world could not be read: {error}"), saw_the_world=False)
         return
     except Exception as error:  # noqa: BLE001 - whatever it is, the record is looked at again
         log.error("Observing %s failed. %s action=observe_failed", desk.record.key, traceback_of(error))
-        _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=f"The world could not be read ({type(error).__name__})."))
+        why = f"The world could not be read ({type(error).__name__})."
+        _wait(desk, Wait(until=desk.now + loop.policy.back_off(4), why=why), saw_the_world=False)
         return
     step = life.decide(desk.record, world, loop.policy_now(), desk.now)
     if isinstance(step, Wait):
@@ -304,11 +305,13 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
         )
 
 
-def _wait(desk: Desk[Any], step: Wait) -> None:
+def _wait(desk: Desk[Any], step: Wait, *, saw_the_world: bool = True) -> None:
     now = desk.now
     until, why = min(step.until, now + records.PROMISE_AHEAD_MAX), step.why[: records.REASON_LENGTH_MAX]
     is_news = step.told and desk.record.waits_for != why
     record = desk.change(next_look_at=until, attempt_began_at=None, waits_for=why)
+    if saw_the_world and record.waited_for != why:
+        record = msgspec.structs.replace(record, waited_for=why, waited_since=now)
     desk.save(records.noted(record, at=now, who=desk.who, what="waits", why=why) if is_news else record)
     ports = desk.loop.ports
     ports.turns.ring(record.key, who="turn", promised=until, delay=max(until - now, timedelta(0)))

@@ -189,7 +189,7 @@ END = [
     Line(name="deletion begun and the endpoint still there", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(),
          step=DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")),
     Line(name="endpoint is being deleted", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(state="Deleting"),
-         step=waits(f"Endpoint {NEW.endpoint} is being deleted.")),
+         step=waits(f"Endpoint {NEW.endpoint} is Deleting.")),
     Line(name="endpoint gone", record=but(ASLEEP, deleting_endpoint=True), world=NOTHING, step=EndpointGone()),
     Line(name="torn down", record=TORN_DOWN, world=NOTHING, step=Rest()),
     Line(name="wanted again while the name rests", record=but(WANTED, rest_until=NOON + POLICY.endpoint_rest),
@@ -207,10 +207,6 @@ MISHAPS = [
     Line(name="an update of the endpoint failed while it serves: it is kept, the candidate goes on", record=UPDATING,
          world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100, state="Failed"),
          step=SmokeTest(deployment=GREEN, scoring_uri=URI)),
-    Line(name="endpoint hangs: people are told", record=but(OFFERED, endpoint_asked_at=NOON - POLICY.deployment_deadline),
-         world=endpoint(state="Creating"),
-         step=Block(reason=f"Endpoint {NEW.endpoint} has been Creating for more than 2:00:00.",
-                    next_action="Look at the endpoint in Azure ML studio; delete it there if it hangs.")),
     Line(name="live, deleted by somebody", record=LIVE, world=endpoint(),
          step=GiveUp(tuning="t1", reason=f"Deployment {BLUE.name} was deleted by somebody else.")),
     Line(name="live, endpoint deleted by somebody", record=LIVE, world=NOTHING,
@@ -222,6 +218,76 @@ MISHAPS = [
     Line(name="live, on a busy endpoint", record=LIVE, world=endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100, state="Updating"),
          step=waits(f"Endpoint {NEW.endpoint} is Updating.")),
 ]  # fmt: skip
+
+
+LATE = NOON + POLICY.deployment_deadline
+SLOW: dict[str, Any] = {"waited_since": NOON, "waited_for": f"Endpoint {NEW.endpoint} is Creating."}
+SLOW_DEPLOYMENT: dict[str, Any] = {"waited_since": NOON, "waited_for": f"Deployment {BLUE.name} is Creating."}
+ASKED: dict[str, Any] = {"delete_asked_at": LATE - timedelta(minutes=59)}
+UPDATING_LONG: dict[str, Any] = {"waited_since": NOON, "waited_for": f"Endpoint {NEW.endpoint} is Updating."}
+SERVES = endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Creating"), traffic=BLUE_100, state="Updating")
+
+
+def hangs(what: str) -> str:
+    return f"{what} It has been for more than 2:00:00. Look at it in Azure ML studio; delete it there if it stays."
+
+
+def tells(what: str) -> Wait:
+    return Wait(until=LATE + POLICY.look_every, why=hangs(what), told=True)
+
+
+HANGING = [
+    Line(name="endpoint hangs in Creating: deleted, to be made again after its rest", record=but(OFFERED, **SLOW), now=LATE,
+         world=endpoint(state="Creating"), step=DeleteEndpoint(reason=hangs(SLOW["waited_for"]))),
+    Line(name="a minute before its deadline it is waited for", record=but(OFFERED, **SLOW), now=LATE - timedelta(minutes=1),
+         world=endpoint(state="Creating"), step=waits(SLOW["waited_for"], LATE)),
+    Line(name="it hung in another state before: that does not count", record=but(OFFERED, **SLOW), now=LATE,
+         world=endpoint(state="Updating"), step=waits(f"Endpoint {NEW.endpoint} is Updating.", LATE + POLICY.look_every)),
+    Line(name="it hung too often: the candidate is given up", record=but(OFFERED, endpoint_failures=5, **SLOW), now=LATE,
+         world=endpoint(state="Creating"),
+         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} was still Creating after 2:00:00.")),
+    Line(name="nobody wants it any more: deleted all the same", record=but(EMPTY, **SLOW), now=LATE, world=endpoint(state="Creating"),
+         step=DeleteEndpoint(reason=hangs(SLOW["waited_for"]))),
+    Line(name="Azure refused to delete it: waited for, and told", record=but(OFFERED, deleting_endpoint=True, **SLOW, **ASKED), now=LATE,
+         world=endpoint(state="Creating"), step=tells(SLOW["waited_for"])),
+    Line(name="an hour later it is asked again", record=but(OFFERED, deleting_endpoint=True, delete_asked_at=LATE - timedelta(hours=1)),
+         now=LATE, world=endpoint(state="Creating"),
+         step=DeleteEndpoint(reason="It is still Creating. Look at it in Azure ML studio; delete it there if it stays.")),
+    Line(name="it hangs in Deleting: asked again", now=LATE, world=endpoint(state="Deleting"),
+         record=but(OFFERED, deleting_endpoint=True, waited_since=NOON, waited_for=f"Endpoint {NEW.endpoint} is Deleting."),
+         step=DeleteEndpoint(reason="It is still Deleting. Look at it in Azure ML studio; delete it there if it stays.")),
+    Line(name="a person deletes it and that hangs: asked too, so that the name rests", now=LATE, world=endpoint(state="Deleting"),
+         record=but(OFFERED, waited_since=NOON, waited_for=f"Endpoint {NEW.endpoint} is Deleting."),
+         step=DeleteEndpoint(reason=hangs(f"Endpoint {NEW.endpoint} is Deleting."))),
+    Line(name="hangs while it serves: never deleted, the candidate is given up", record=but(UPDATING, **UPDATING_LONG), now=LATE,
+         world=SERVES, step=GiveUp(tuning="t2", reason=f"Endpoint {NEW.endpoint} was still Updating after 2:00:00.")),
+    Line(name="what was given up on it is asked to go all the same", now=LATE, world=SERVES,
+         record=but(LIVE, deployments=(LIVE_BLUE, deployed(SECOND, 2, retiring=True)), **UPDATING_LONG),
+         step=DeleteDeployment(name=GREEN.name, reason=hangs(f"Endpoint {NEW.endpoint} is Updating."))),
+    Line(name="but no more than every hour", now=LATE, world=SERVES,
+         record=but(LIVE, deployments=(LIVE_BLUE, deployed(SECOND, 2, retiring=True)), **UPDATING_LONG, **ASKED),
+         step=tells(f"Endpoint {NEW.endpoint} is Updating.")),
+    Line(name="nothing on it is to go: told and kept", record=but(LIVE, **UPDATING_LONG), now=LATE,
+         world=endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100, state="Updating"), step=tells(f"Endpoint {NEW.endpoint} is Updating.")),
+    Line(name="not live any more, and the traffic is still there: told and kept", record=but(RETIRING, **UPDATING_LONG), now=LATE,
+         world=endpoint((RETIRING_BLUE, "Succeeded"), traffic=BLUE_100, state="Updating"),
+         step=tells(f"Endpoint {NEW.endpoint} is Updating.")),
+    Line(name="retiring and hangs in Creating: asked to go", record=but(RETIRING, **SLOW_DEPLOYMENT), now=LATE,
+         world=endpoint((RETIRING_BLUE, "Creating")),
+         step=DeleteDeployment(name=BLUE.name, reason=hangs(f"Deployment {BLUE.name} is Creating."))),
+    Line(name="asked to go within the hour", record=but(RETIRING, **SLOW_DEPLOYMENT, **ASKED), now=LATE,
+         world=endpoint((RETIRING_BLUE, "Creating")), step=tells(f"Deployment {BLUE.name} is Creating.")),
+    Line(name="people were told: it goes on hanging", now=LATE + timedelta(minutes=5), world=endpoint((RETIRING_BLUE, "Creating")),
+         record=but(RETIRING, waited_since=LATE, waited_for=hangs(SLOW_DEPLOYMENT["waited_for"]), delete_asked_at=LATE),
+         step=Wait(until=LATE + timedelta(minutes=6), why=hangs(f"Deployment {BLUE.name} is Creating."), told=True)),
+]  # fmt: skip
+
+
+def test_a_hanging_endpoint_with_a_deployment_of_somebody_else_is_kept() -> None:
+    foreign = DeploymentView(name="theirs", state="Succeeded", owner=None)
+    view = EndpointView(state="Updating", owner=OWNER, service=NEW.id, scoring_uri=URI, traffic={}, deployments=(foreign,))
+
+    assert service.decide(but(EMPTY, **UPDATING_LONG), World(endpoint=view), POLICY, LATE) == tells(f"Endpoint {NEW.endpoint} is Updating.")
 
 
 QUOTA = [
@@ -242,7 +308,7 @@ QUOTA = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS + QUOTA, ids=lambda line: line.name)
+@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS + HANGING + QUOTA, ids=lambda line: line.name)
 def test_the_life_of_a_service(line: Line) -> None:
     assert service.decide(line.record, line.world, line.policy, line.now) == line.step
 

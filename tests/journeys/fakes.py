@@ -79,7 +79,10 @@ class World:
         self.model_files: tuple[str, ...] = MODEL_FILES
         self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
         self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
-        self.deployment_end = "Succeeded"
+        self.deployment_end = "Succeeded"  # "Creating": it hangs, as does an endpoint
+        self.endpoint_end = "Succeeded"
+        self.hanging_stays_until: datetime | None = None  # until then Azure refuses to delete what is being made
+        self.deletes_refused: list[datetime] = []
         self.no_quota_for: str | None = None  # "endpoint", "deployment": what Azure has no quota for; None: for all there is
         self.quota_refusals: list[datetime] = []
         self.queue: list[tuple[datetime, int, tuple[Key, str, datetime | None]]] = []
@@ -104,6 +107,11 @@ class World:
         if fault == "kill_after":
             raise Killed
         return result
+
+    def may_be_deleted(self, thing: Mapping[str, Any]) -> None:
+        if thing["state"] == "Creating" and self.hanging_stays_until and self.now < self.hanging_stays_until:
+            self.deletes_refused.append(self.now)
+            raise errors.TryLater("it is in Creating provisioning state")
 
     def wants_quota(self, what: str) -> None:
         """Refuse as the adapter does when Azure says that the quota is used up."""
@@ -160,7 +168,7 @@ class World:
     def _advance_endpoints(self) -> None:
         for endpoint in self.endpoints.values():
             if endpoint["state"] == "Creating" and self.now >= endpoint["asked_at"] + timedelta(minutes=2):
-                endpoint["state"] = "Succeeded"
+                endpoint["state"] = self.endpoint_end
             for deployment in endpoint["deployments"].values():
                 if deployment["state"] == "Creating" and self.now >= deployment["asked_at"] + timedelta(minutes=8):
                     deployment["state"] = self.deployment_end
@@ -437,6 +445,7 @@ class FakeEndpoints:
 
     def delete_endpoint(self, name: str) -> None:
         def effect() -> None:
+            self.world.may_be_deleted(self.world.endpoints.get(name, {"state": "gone"}))
             if self.world.endpoints.pop(name, None):
                 self.world.effects["endpoint_deleted"] += 1
 
@@ -463,6 +472,7 @@ class FakeEndpoints:
                 return
             if found["traffic"].get(name):
                 raise errors.Stop(f"{name} still has traffic", next_action="")
+            self.world.may_be_deleted(found["deployments"][name])
             del found["deployments"][name]
             self.world.effects["deployment_deleted"] += 1
 

@@ -99,6 +99,7 @@ class Azure:
         self.own_requests: defaultdict[str, list[int]] = defaultdict(list)
         self.names_gone: set[tuple[str, str]] = set()  # endpoint, deployment
         self.deleted_ms: dict[str, int] = {}  # newest delete that landed, by endpoint
+        self.hanging: dict[str, int] = {}  # what never leaves Creating, and until when Azure refuses to delete it
         self.quota_refused: defaultdict[str, list[int]] = defaultdict(list)  # when, by the tuning whose deployment was asked for
         self.order: dict[str, tuple[int, str]] = {}  # of an upload within its service, by tuning
         self.on_job_end: Callable[[str, str], None] = lambda _name, _status: None
@@ -280,12 +281,28 @@ class Azure:
         number = self.number()
         self.endpoints[name] = EndpointHere(name, tags.get(names.OWNER_TAG), tags.get(names.SERVICE_TAG), number)
         self.machine.counts["endpoints"] += 1
+        if self._hangs(f"{name} {number}", 0.03):
+            return
         fails = self.machine.chance("endpoint fails", name, number) < 0.08
         self.machine.at(
             MINUTE * (1 + 4 * self.machine.chance(name, number)), self._endpoint_is, name, number, "Failed" if fails else "Succeeded"
         )
 
     owner = OWNER
+
+    def _hangs(self, what: str, chance: float) -> bool:
+        """Tell whether this never leaves Creating; Azure refuses to delete it until a while has passed, up to five hours."""
+        hangs = self.machine.chance("hangs", what) < chance
+        if hangs:
+            self.hanging[what] = self.machine.ms + int(300 * MINUTE * max(0, 1.5 * self.machine.chance("refuses", what) - 0.5))
+            self.machine.counts["hang"] += 1
+        return hangs
+
+    def _may_be_deleted(self, what: str) -> None:
+        """Raise as Azure does when it is busy with something that is being made."""
+        if self.machine.ms < self.hanging.get(what, 10**12):
+            raise errors.TryLater(f"{what} is in Creating provisioning state")
+
     policy_rest_ms = 12 * MINUTE  # longer than a function may run; kept here, so that a policy without a rest is seen
     rest = timedelta(minutes=12)
 
@@ -314,6 +331,8 @@ class Azure:
         if found is None or found.state == "Deleting":
             return
         self.check(found.owner == OWNER, f"S3: endpoint {name} of somebody else was deleted")
+        if found.state == "Creating":
+            self._may_be_deleted(f"{name} {found.incarnation}")
         handler = self.machine.running
         seen = handler is None or found.incarnation in handler.read
         self.check(seen, f"S8: {name} was deleted by a handler that never saw this endpoint of that name")
@@ -345,6 +364,9 @@ class Azure:
         is_good = chance("model", self.models[wanted.model, wanted.model_version]) > 0.12
         found.deployments[wanted.name] = DeploymentHere(wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good)
         self.machine.counts["deployments"] += 1
+        if self._hangs(f"{endpoint} {wanted.name}", 0.04):
+            self.excuses[wanted.tuning].add("it hangs")
+            return
         state = "Failed" if chance("deployment fails", wanted.name, endpoint) < 0.1 else "Succeeded"
         self.machine.at(
             MINUTE * (4 + 14 * chance("deploys", wanted.name, endpoint)), self._deployment_is, endpoint, wanted.name, number, state
@@ -384,7 +406,7 @@ class Azure:
         if found.traffic.get(name):
             raise errors.Stop(f"{name} still has traffic", next_action="")
         if deployment.state == "Creating":
-            raise errors.TryLater(f"{name} is Creating")
+            self._may_be_deleted(f"{endpoint} {name}")
         self._may_go(found, deployment)
         deployment.state = "Deleting"
         self.names_gone.add((endpoint, name))
