@@ -58,14 +58,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     next_look_at: datetime | None = None  # UTC; None: nobody has been promised another look
     waits_for: str = ""  # a sentence for people; '': it is at work or has ended
-    waited_for: str = ""  # what the newest look that saw the world and had to wait waited for; '': none has yet
-    waited_since: datetime | None = None  # UTC; since when each such look has waited for just that
     attempt_of: str | None = None  # the step that is being attempted
     attempts: int = 0  # of that step, raised before its work
     attempt_began_at: datetime | None = None  # None: nobody is at work on it
     reason: str = ""  # why it stopped, was refused, or waits
     next_action: str = ""  # what a person can do about it
     history: tuple[Happening, ...] = ()
+    waited_for: str = ""  # what the newest look that saw the world and had to wait waited for; '': none has yet
+    waited_since: datetime | None = None  # UTC; since when each such look has waited for just that
 
     @property
     def key(self) -> Key:

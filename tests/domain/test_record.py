@@ -33,8 +33,17 @@ def test_the_header_has_the_shape_that_every_version_of_the_app_can_tear_down() 
     """Fields may be added at the end, never renamed, removed or retyped: an older app must still read a newer record."""
     assert list(msgspec.to_builtins(RECORD)) == [
         "schema", "kind", "id", "owner", "stage", "created_at", "next_look_at", "waits_for", "attempt_of", "attempts", "attempt_began_at",
-        "reason", "next_action", "history",
+        "reason", "next_action", "history", "waited_for", "waited_since",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("record", "waited"),
+    [(RECORD, 0), (but(waited_for="Endpoint e is Creating.", waited_since=NOON), 9), (but(waited_for="another", waited_since=NOON), 0)],
+    ids=["an older record", "for just that", "for something else"],
+)
+def test_how_long_a_record_has_waited_for_one_thing(record: Header, waited: int) -> None:
+    assert record.has_waited("Endpoint e is Creating.", NOON + 9 * MINUTE) == waited * MINUTE
 
 
 def test_a_record_of_a_newer_version_is_read_with_its_unknown_fields_left_alone() -> None:
