@@ -46,6 +46,10 @@ class NoQuota(Stop):
     """Azure has no quota or no machine for it now, known by its words: whoever can wait waits; for the others it will not work."""
 
 
+class Exhausted(Stop):
+    """Every try of a step failed. What it asked for may have been done all the same."""
+
+
 class Rejected(TuneloopError):
     """What the owner uploaded cannot be used; the sentence says what to fix."""
 

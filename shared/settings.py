@@ -107,6 +107,9 @@ class Settings(BaseModel):
     LOOK_EVERY: PositiveDuration = Field(timedelta(minutes=1), description="time between two looks at what Azure is busy with")
     TICK: PositiveDuration = Field(timedelta(minutes=5), description="period of LOOK_AGAIN_SCHEDULE; a look missed by more is repaired")
     JOB_DEADLINE: PositiveDuration = Field(timedelta(hours=24), description="a job that is not done by then is canceled")
+    CANCEL_DEADLINE: PositiveDuration = Field(
+        timedelta(hours=2), description="a job that was asked to end and has not by then is told, left, and looked at hourly"
+    )
     DEPLOYMENT_DEADLINE: PositiveDuration = Field(timedelta(hours=2), description="a deployment that is not ready by then is given up")
     QUOTA_DEADLINE: Duration = Field(
         timedelta(days=3), description="a new model that Azure has no quota or machine for is given up after it; 00:00:00: at once"
@@ -146,6 +149,7 @@ class Settings(BaseModel):
             jobs_at_once_max=self.JOBS_AT_ONCE_MAX,
             jobs_per_day_max=self.JOBS_PER_DAY_MAX,
             job_deadline=self.JOB_DEADLINE,
+            cancel_deadline=self.CANCEL_DEADLINE,
             deployment_deadline=self.DEPLOYMENT_DEADLINE,
             quota_deadline=self.QUOTA_DEADLINE,
             idle_after=self.IDLE_AFTER,

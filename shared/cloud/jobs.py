@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
 from shared.cloud.answers import text_of, translated, word
-from shared.domain.training import JOB_ENDED_BADLY
+from shared.domain.jobs import JOB_ENDED_BADLY
 from shared.plain import plain
 from shared.settings import Settings
 

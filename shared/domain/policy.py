@@ -20,6 +20,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     jobs_at_once_max: int = 4  # training jobs at work
     jobs_per_day_max: int = 20  # training jobs that begin on one day, UTC
     job_deadline: timedelta = timedelta(hours=24)  # from submission to its end, queueing included
+    cancel_deadline: timedelta = timedelta(hours=2)  # of a cancellation; a guess: a machine is given back within minutes
     deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs
     quota_deadline: timedelta = timedelta(days=3)  # that a candidate waits for quota; a request for quota takes days
     smoke_attempts_max: int = 5

@@ -14,6 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from shared.domain import artefacts, names
+from shared.domain.jobs import JOB_CANCEL_REQUESTED, JOB_COMPLETED, JOB_ENDED_BADLY, Cancel, Settle, looked_after
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
@@ -31,12 +32,6 @@ class Stage(StrEnum):
 
 ENDED = frozenset({Stage.GOOD, Stage.STOPPED})
 
-# Azure ML's words are an open list (azure-ai-ml 1.35, _run_history_constants): any other word means "still at work".
-JOB_COMPLETED = "completed"
-JOB_CANCELED = "canceled"
-JOB_CANCEL_REQUESTED = "cancelrequested"
-JOB_ENDED_BADLY = frozenset({"failed", JOB_CANCELED, "notresponding"})
-
 
 class Training(Header, frozen=True, kw_only=True):
     """The record of one training."""
@@ -52,6 +47,8 @@ class Training(Header, frozen=True, kw_only=True):
     job_status: str = ""  # last one seen, Azure's word
     submitted_at: datetime | None = None  # since the newest job was first accepted; None: not yet
     cancel_requested: bool = False
+    cancel_requested_at: datetime | None = None  # for the first time; None: not yet, or by a version that did not write it
+    left_at: datetime | None = None  # since this ended and its job was left at work, perhaps billed; None: no job is left
     metrics: dict[str, float] = msgspec.field(default_factory=dict)  # last values that the job logged
 
     @property
@@ -116,13 +113,6 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """Write down that its end is wanted, then ask for it; asked for again until the job shows it, since a request may be lost."""
-
-    job: str
-    reason: str
-
-
 class Register(msgspec.Struct, frozen=True, kw_only=True):
     """Register the job's output as a model version called after the training."""
 
@@ -142,6 +132,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage
     reason: str = ""
     next_action: str = ""
+    leaves_job: bool = False  # its job may be at work: it is looked after, and keeps its slot
 
 
 REFUSED_ACTION = (
@@ -150,7 +141,7 @@ REFUSED_ACTION = (
 )
 REMARKED_ACTION = "Give the endpoint an identity that may only read; REFUSE_PICKLED_MODELS=true refuses such a model."
 
-Step = RaiseNumber | TakeSlot | Submit | Cancel | Register | Note | Finish | Wait | Rest
+Step = RaiseNumber | TakeSlot | Submit | Cancel | Settle | Register | Note | Finish | Wait | Rest
 CHANGES_AZURE = (RaiseNumber, TakeSlot, Submit, Cancel, Register)  # or is about to
 
 
@@ -187,8 +178,20 @@ def joined(record: Training, tuning: str) -> Training:
     if record.stage != Stage.STOPPED:
         return record
     return msgspec.structs.replace(
-        record, stage=Stage.OPEN, jobs_allowed=record.job_number + 1, cancel_requested=False, reason="", next_action=""
+        record,
+        stage=Stage.OPEN,
+        jobs_allowed=record.job_number + 1,
+        cancel_requested=False,
+        cancel_requested_at=None,
+        left_at=None,
+        reason="",
+        next_action="",
     )
+
+
+def may_be_at_work(record: Training, job: str) -> bool:
+    """Tell whether the job, of this training, may be at work and holds its slot."""
+    return record.job == job and (record.stage not in ENDED or record.left_at is not None)
 
 
 def decide(record: Training, world: World, policy: Policy, now: datetime) -> Step:
@@ -199,14 +202,15 @@ def decide(record: Training, world: World, policy: Policy, now: datetime) -> Ste
 
 def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step:
     if record.stage in ENDED:
-        return Rest()
+        return Rest() if record.left_at is None else _looked_after(record, world.job, record.left_at, policy, now)
     if record.job_number == 0:
         return RaiseNumber()
     job = world.job
     is_late = record.submitted_at is not None and now >= record.submitted_at + policy.job_deadline
     if job is None and is_late:
         reason = f"Job {record.job} was asked for and never showed, {policy.job_deadline} long."
-        return Finish(stage=Stage.STOPPED, reason=reason, next_action="Look for it in Azure ML studio, then upload the file again.")
+        next_action = "Look for it in Azure ML studio, then upload the file again."
+        return Finish(stage=Stage.STOPPED, reason=reason, next_action=next_action, leaves_job=True)
     if job is None and record.submitted_at is None and record.job not in world.slots.at_work:
         full = why_none_is_free(world.slots, policy, now)
         return Wait(until=now + max(policy.tick, policy.look_every), why=full, told=True) if full else TakeSlot(job=record.job)
@@ -220,8 +224,11 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
         return _after_a_bad_end(record, job, policy)
     if status == JOB_COMPLETED:
         return _after_a_good_end(job, world, policy)
-    if is_late and status != JOB_CANCEL_REQUESTED:
-        return Cancel(job=job.name, reason=f"The job was not done {policy.job_deadline} after its submission.")
+    if is_late and record.cancel_requested and now >= _cancelled_at(record, policy) + policy.cancel_deadline:
+        return _left(job, policy)
+    if is_late and not (status == JOB_CANCEL_REQUESTED and record.cancel_requested):
+        reason = f"The job was not done {policy.job_deadline} after its submission."
+        return Cancel(job=job.name, reason=reason, until=now + policy.look_every)
     if record.submitted_at is None or job.status != record.job_status or world.metrics != record.metrics:
         return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)
     return Wait(until=now + policy.look_every, why=f"Job {job.name} is {job.status}.")
@@ -238,7 +245,8 @@ def _after_a_good_end(job: Job, world: World, policy: Policy) -> Step:
 
 
 def _after_a_bad_end(record: Training, job: Job, policy: Policy) -> Step:
-    if record.job_number < max(policy.job_attempts_max, record.jobs_allowed) and not record.cancel_requested:
+    by_itself = record.job_number < policy.job_attempts_max and not record.cancel_requested
+    if by_itself or record.job_number < record.jobs_allowed:
         return RaiseNumber()
     what = record.reason if record.cancel_requested and record.reason else job.failure
     return Finish(
@@ -246,3 +254,22 @@ def _after_a_bad_end(record: Training, job: Job, policy: Policy) -> Step:
         reason=f"Job {job.name} ended {job.status}: {what or 'the service gives no reason.'}",
         next_action="Read the job's log in Azure ML studio and mend the cause; uploading the file again pays for one more try.",
     )
+
+
+def _cancelled_at(record: Training, policy: Policy) -> datetime:
+    """Return since when the job is asked to end; a version that did not write it asked from the deadline on."""
+    assert record.submitted_at is not None
+    return record.cancel_requested_at or record.submitted_at + policy.job_deadline
+
+
+def _left(job: Job, policy: Policy) -> Finish:
+    reason = f"Job {job.name} is {job.status}, {policy.cancel_deadline} after it was asked to end: it may be billed, and keeps its slot."
+    next_action = f"End job {job.name} in Azure ML studio, then upload the file again."
+    return Finish(stage=Stage.STOPPED, reason=reason, next_action=next_action, leaves_job=True)
+
+
+def _looked_after(record: Training, job: Job | None, left_at: datetime, policy: Policy, now: datetime) -> Step:
+    if job is not None and (job.owner != record.owner or job.training != record.id):
+        return Settle(job=record.job, status=job.status)
+    status, was_seen = job.status if job else None, record.job_status != ""
+    return looked_after(record.job, status, left_at=left_at, was_seen=was_seen, deadline=policy.job_deadline, policy=policy, now=now)

@@ -15,12 +15,13 @@ from enum import StrEnum
 import msgspec
 
 from shared.domain import names
+from shared.domain.jobs import JOB_CANCEL_REQUESTED, JOB_CANCELED, JOB_COMPLETED, JOB_ENDED_BADLY, Cancel, Settle, looked_after
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
 from shared.domain.structs import learn
-from shared.domain.training import JOB_CANCELED, JOB_COMPLETED, JOB_ENDED_BADLY, Training
 from shared.domain.training import Stage as TrainingStage
+from shared.domain.training import Training
 from shared.domain.upload import Upload, service_of
 
 
@@ -58,6 +59,8 @@ class Preparation(msgspec.Struct, frozen=True, kw_only=True):
     folder: str  # in the prepared container, where this job alone writes
     submitted_at: datetime | None = None  # None: not accepted yet
     cancelled_because: str = ""  # '': we did not ask for its end
+    cancelled_at: datetime | None = None  # for the first time; None: not yet, or by a version that did not write it
+    left_at: datetime | None = None  # since the tuning ended and left this job at work, perhaps billed; None: no job is left
 
 
 class Tuning(Header, frozen=True, kw_only=True):
@@ -137,11 +140,6 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True):
     job: str
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    job: str
-    reason: str
-
-
 class NoteSubmitted(msgspec.Struct, frozen=True, kw_only=True):
     """The job shows, and whoever asked for it died before he wrote so: its deadline counts from now."""
 
@@ -174,9 +172,10 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage
     reason: str
     next_action: str = ""
+    leaves_job: bool = False  # its job may be at work, and is looked after
 
 
-Step = Prepare | RaiseNumber | Submit | Cancel | NoteSubmitted | Collect | Plan | Join | Offer | Finish | Wait | Rest
+Step = Prepare | RaiseNumber | Submit | Cancel | Settle | NoteSubmitted | Collect | Plan | Join | Offer | Finish | Wait | Rest
 CHANGES_AZURE = (RaiseNumber, Submit, Cancel)  # or is about to
 
 
@@ -192,11 +191,9 @@ def decide(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
 
 def _next(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
     if record.stage in ENDED:
-        return Rest()
+        return _looked_after(record, world.job, policy, now)
     if superseded := _why_superseded(record, world):
-        if world.job and _is_ours(world.job, record) and not (world.job.completed or world.job.ended_badly or _was_cancelled(record)):
-            return Cancel(job=world.job.name, reason=superseded)
-        return Finish(stage=Stage.SUPERSEDED, reason=superseded)
+        return _superseded(record, world.job, superseded, policy, now)
     if record.prepared is None:
         return Prepare() if _is_prepared_here(record, policy) else _prepared_by_a_job(record, world, policy, now)
     if record.recipe is None:
@@ -234,6 +231,7 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
             stage=Stage.STOPPED,
             reason=f"Job {record.job} was asked for and never showed, {policy.prepare_deadline} long.",
             next_action="Look for it in Azure ML studio, then upload the file again.",
+            leaves_job=True,
         )
     if job is None:
         return Submit(job=record.job)
@@ -252,15 +250,48 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
         )
     if asked.submitted_at is None:
         return NoteSubmitted(job=job.name)
-    if is_late and not asked.cancelled_because:
-        return Cancel(job=job.name, reason=f"The job was not done {policy.prepare_deadline} after its submission.")
-    if now >= asked.submitted_at + 2 * policy.prepare_deadline:
+    if is_late and asked.cancelled_because and now >= _cancelled_at(asked, policy) + policy.cancel_deadline:
         return Finish(
             stage=Stage.STOPPED,
-            reason=f"Job {job.name} is {job.status}, {policy.prepare_deadline} after it was canceled.",
-            next_action="End it in Azure ML studio, then upload the file again.",
+            reason=f"Job {job.name} is {job.status}, {policy.cancel_deadline} after it was asked to end: it may be billed.",
+            next_action=f"End job {job.name} in Azure ML studio, then upload the file again.",
+            leaves_job=True,
         )
+    if is_late and not (asked.cancelled_because and job.status.lower() == JOB_CANCEL_REQUESTED):
+        reason = f"The job was not done {policy.prepare_deadline} after its submission."
+        return Cancel(job=job.name, reason=reason, until=now + policy.look_every)
     return Wait(until=now + policy.look_every, why=f"Job {job.name} prepares it and is {job.status}.")
+
+
+def _superseded(record: Tuning, job: PreparationJob | None, why: str, policy: Policy, now: datetime) -> Step:
+    """End it, and its job with it; one that was asked for and does not show is ended when it does."""
+    asked = record.preparation if record.prepared is None else None
+    if job is None:
+        may_show = asked is not None and (asked.submitted_at is not None or record.attempt_of == Submit.__name__)
+        return Finish(stage=Stage.SUPERSEDED, reason=why, leaves_job=may_show)
+    if asked is None or not _is_ours(job, record) or job.completed or job.ended_badly:
+        return Finish(stage=Stage.SUPERSEDED, reason=why)
+    if not asked.cancelled_because:
+        return Cancel(job=job.name, reason=why, until=now + policy.look_every)
+    return Finish(stage=Stage.SUPERSEDED, reason=why, leaves_job=True)
+
+
+def _looked_after(record: Tuning, job: PreparationJob | None, policy: Policy, now: datetime) -> Step:
+    asked = record.preparation
+    if asked is None or asked.left_at is None:
+        return Rest()
+    if job is not None and not _is_ours(job, record):
+        return Settle(job=record.job, status=job.status)
+    status, was_seen = job.status if job else None, asked.cancelled_because != ""
+    return looked_after(
+        record.job, status, left_at=asked.left_at, was_seen=was_seen, deadline=policy.prepare_deadline, policy=policy, now=now
+    )
+
+
+def _cancelled_at(asked: Preparation, policy: Policy) -> datetime:
+    """Return since when the job is asked to end; a version that did not write it asked from the deadline on."""
+    assert asked.submitted_at is not None
+    return asked.cancelled_at or asked.submitted_at + policy.prepare_deadline
 
 
 def _why_superseded(record: Tuning, world: World) -> str:
@@ -274,7 +305,3 @@ def _why_superseded(record: Tuning, world: World) -> str:
 
 def _is_ours(job: PreparationJob, record: Tuning) -> bool:
     return job.owner == record.owner and job.tuning == record.id
-
-
-def _was_cancelled(record: Tuning) -> bool:
-    return record.preparation is not None and bool(record.preparation.cancelled_because)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shared import errors
-from shared.domain import conversation, members, names, tuning
+from shared.domain import conversation, jobs, members, names, tuning
 from shared.domain.conversation import RULES_VERSION, Complaint
 from shared.domain.upload import is_set
 from shared.place import CONTENT_KEY, FOLDER_KEY, Place
@@ -110,14 +110,28 @@ def seen_submitted(desk: TuningDesk, job: str) -> TuningOutcome:
     return Outcome(record=record, what="preparation_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
 
 
-def cancelled(desk: TuningDesk, job: str, reason: str) -> TuningOutcome:
-    assert desk.record.preparation is not None
+def cancelled(desk: TuningDesk, step: jobs.Cancel) -> TuningOutcome:
+    """Ask for the job's end, after it was written down. Told at the first request, and then while people have to end it."""
+    first, asked = desk.record, desk.record.preparation
+    assert asked is not None
+    if asked.left_at is None or not asked.cancelled_because:
+        asked = msgspec.structs.replace(asked, cancelled_because=step.reason, cancelled_at=asked.cancelled_at or desk.now)
+        desk.save(desk.change(preparation=asked))
     try:
-        desk.loop.ports.preparations.cancel(job)
+        desk.loop.ports.preparations.cancel(step.job)
     except errors.Stop as refused:  # it may have ended since it was looked at, and then nobody has to cancel it
-        raise errors.TryLater(str(refused)) from refused
-    asked = msgspec.structs.replace(desk.record.preparation, cancelled_because=reason)
-    return Outcome(record=desk.change(preparation=asked), what="preparation_cancelled", why=f"{job}: {reason}")
+        if not step.told:
+            raise errors.TryLater(str(refused)) from refused
+    assert first.preparation is not None
+    told = first.waits_for == step.told if step.told else bool(first.preparation.cancelled_because)
+    why = step.told or f"{step.job}: {step.reason}"
+    return Outcome(record=desk.record, what="preparation_cancelled", why=why, look_at=step.until, quiet=told, waits_for=step.told)
+
+
+def settled(desk: TuningDesk, job: str, status: str) -> TuningOutcome:
+    assert desk.record.preparation is not None
+    asked = msgspec.structs.replace(desk.record.preparation, left_at=None)
+    return Outcome(record=desk.change(preparation=asked), what="left_job_ended", why=jobs.settled(job, status))
 
 
 def collected(desk: TuningDesk, job: str) -> TuningOutcome:
@@ -146,8 +160,12 @@ def collected(desk: TuningDesk, job: str) -> TuningOutcome:
     return _with_sources(desk, _options(desk), done)
 
 
-def ended(desk: TuningDesk, stage: tuning.Stage, reason: str, next_action: str) -> TuningOutcome:
-    return Outcome(record=desk.change(stage=stage, reason=reason, next_action=next_action), what=stage.value, why=reason)
+def ended(desk: TuningDesk, stage: tuning.Stage, reason: str, next_action: str, *, leaves_job: bool = False) -> TuningOutcome:
+    asked = desk.record.preparation
+    if asked and leaves_job:
+        asked = msgspec.structs.replace(asked, left_at=desk.now)
+    record = desk.change(stage=stage, reason=reason, next_action=next_action, preparation=asked)
+    return Outcome(record=record, what=stage.value, why=reason)
 
 
 def _with_sources(

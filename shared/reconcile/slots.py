@@ -74,8 +74,7 @@ def _is_nobodys(loop: Loop, job: str, training_id: str) -> bool:
     stored = loop.ports.ledger.read(key)
     if stored is None:
         return False  # it cannot be, and what is not known is kept
-    record = decoded(key, stored, training.Training)
-    return record.stage in training.ENDED or record.job != job
+    return not training.may_be_at_work(decoded(key, stored, training.Training), job)
 
 
 def _written(loop: Loop, slots: Slots, stored: Stored) -> bool:

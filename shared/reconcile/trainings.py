@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from shared import errors
-from shared.domain import training
+from shared.domain import jobs, training
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
 from shared.reconcile import slots
@@ -24,7 +24,7 @@ class TrainingLife:
         job = trainings.job(record.job)
         if job is None:
             return training.World(slots=slots.read(loop)) if record.submitted_at is None else training.World()
-        completed = job.status.lower() == training.JOB_COMPLETED
+        completed = job.status.lower() == jobs.JOB_COMPLETED
         return training.World(
             job=job,
             model_registered=completed and trainings.registered(record.model, record.id),
@@ -41,7 +41,8 @@ class TrainingLife:
             case training.RaiseNumber():
                 if record.job_number:
                     slots.give_back(desk.loop, record.job)
-                raised = desk.change(job_number=record.job_number + 1, submitted_at=None, job_status="")
+                unasked = {"submitted_at": None, "job_status": "", "cancel_requested": False, "cancel_requested_at": None, "reason": ""}
+                raised = desk.change(job_number=record.job_number + 1, **unasked)
                 return Outcome(record=raised, what="job_numbered", why=raised.job)
             case training.TakeSlot(job=job):
                 full = slots.take(desk.loop, job=job, training_id=record.id)
@@ -54,14 +55,11 @@ class TrainingLife:
                 trainings.submit(job, recipe=record.recipe, uris=record.uris, out=out, tags=record.tags)
                 submitted = desk.change(stage=training.Stage.SUBMITTED, submitted_at=record.submitted_at or desk.now)
                 return Outcome(record=submitted, what="job_submitted", why=job, look_at=desk.now + desk.loop.policy.look_every)
-            case training.Cancel(job=job, reason=reason):
-                desk.save(desk.change(cancel_requested=True, reason=reason))
-                try:
-                    trainings.cancel(job)
-                except errors.Stop as refused:  # it may have ended since it was looked at, and while it runs it is paid for
-                    raise errors.TryLater(str(refused)) from refused
-                look_at = desk.now + desk.loop.policy.look_every
-                return Outcome(record=desk.record, what="job_cancelled", why=reason, look_at=look_at, quiet=record.cancel_requested)
+            case jobs.Cancel():
+                return self._cancelled(desk, step)
+            case jobs.Settle(job=job, status=status):
+                slots.give_back(desk.loop, job)
+                return Outcome(record=desk.change(left_at=None), what="left_job_ended", why=jobs.settled(job, status))
             case training.Register(job=job, remark=remark):
                 trainings.register(record.model, record.id, job=job, tags=record.tags)
                 metrics = trainings.metrics(job)
@@ -78,15 +76,35 @@ class TrainingLife:
                 raise AssertionError(f"{step} is no effect")
 
     def stop(self, desk: Desk[training.Training], error: errors.Stop) -> Outcome[training.Training]:
-        return self._ended(desk, training.Finish(stage=training.Stage.STOPPED, reason=str(error), next_action=error.next_action))
+        record, asked = desk.record, desk.record.attempt_of == training.Submit.__name__
+        leaves_job = asked and (isinstance(error, errors.Exhausted) or record.attempts > 1 or record.submitted_at is not None)
+        end = training.Finish(stage=training.Stage.STOPPED, reason=str(error), next_action=error.next_action, leaves_job=leaves_job)
+        return self._ended(desk, end)
 
     def attempts_max(self, step: training.Step, policy: Policy) -> int | None:
-        patient = training.Finish | training.Note | training.Cancel | training.TakeSlot
+        patient = training.Finish | training.Note | jobs.Cancel | jobs.Settle | training.TakeSlot
         return None if isinstance(step, patient) else policy.step_attempts_max
 
+    def _cancelled(self, desk: Desk[training.Training], step: jobs.Cancel) -> Outcome[training.Training]:
+        """Ask for the job's end, after it was written down. Told at the first request, and then while people have to end it."""
+        first = desk.record
+        if first.left_at is None or not first.cancel_requested:
+            reason = step.reason if first.left_at is None else first.reason
+            asked_at = first.cancel_requested_at or desk.now
+            desk.save(desk.change(cancel_requested=True, cancel_requested_at=asked_at, reason=reason))
+        try:
+            desk.loop.ports.trainings.cancel(step.job)
+        except errors.Stop as refused:  # it may have ended since it was looked at, and while it runs it is paid for
+            if not step.told:
+                raise errors.TryLater(str(refused)) from refused
+        told = first.waits_for == step.told if step.told else first.cancel_requested
+        why = step.told or step.reason
+        return Outcome(record=desk.record, what="job_cancelled", why=why, look_at=step.until, quiet=told, waits_for=step.told)
+
     def _ended(self, desk: Desk[training.Training], step: training.Finish) -> Outcome[training.Training]:
-        if desk.record.job_number:
+        if desk.record.job_number and not step.leaves_job:
             slots.give_back(desk.loop, desk.record.job)
         ring = tuple(Key(kind=Kind.TUNING, id=tuning) for tuning in desk.record.tunings)
-        ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action)
+        left_at = desk.now if step.leaves_job else None
+        ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action, left_at=left_at)
         return Outcome(record=ended, what=step.stage.value, why=step.reason, ring=ring)

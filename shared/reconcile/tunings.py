@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from shared import errors
-from shared.domain import names, preflight, recipe, service, training, tuning
+from shared.domain import jobs, names, preflight, recipe, service, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Header, Key, Kind
 from shared.domain.upload import folder_of
@@ -51,8 +51,10 @@ class TuningLife:
                 return preparing.number_raised(desk)
             case tuning.Submit(job=job):
                 return preparing.submitted(desk, job)
-            case tuning.Cancel(job=job, reason=reason):
-                return preparing.cancelled(desk, job, reason)
+            case jobs.Cancel():
+                return preparing.cancelled(desk, step)
+            case jobs.Settle(job=job, status=status):
+                return preparing.settled(desk, job, status)
             case tuning.NoteSubmitted(job=job):
                 return preparing.seen_submitted(desk, job)
             case tuning.Collect(job=job):
@@ -64,15 +66,18 @@ class TuningLife:
             case tuning.Offer():
                 return _offer(desk)
             case tuning.Finish():
-                return preparing.ended(desk, step.stage, step.reason, step.next_action)
+                return preparing.ended(desk, step.stage, step.reason, step.next_action, leaves_job=step.leaves_job)
             case _:
                 raise AssertionError(f"{step} is no effect")
 
     def stop(self, desk: Desk[tuning.Tuning], error: errors.Stop) -> Outcome[tuning.Tuning]:
-        return preparing.ended(desk, tuning.Stage.STOPPED, str(error), error.next_action)
+        asked, record = desk.record.preparation, desk.record
+        tries = isinstance(error, errors.Exhausted) or record.attempts > 1
+        leaves_job = record.attempt_of == tuning.Submit.__name__ and asked is not None and (tries or asked.submitted_at is not None)
+        return preparing.ended(desk, tuning.Stage.STOPPED, str(error), error.next_action, leaves_job=leaves_job)
 
     def attempts_max(self, step: tuning.Step, policy: Policy) -> int | None:
-        if isinstance(step, tuning.Finish | tuning.Cancel):
+        if isinstance(step, tuning.Finish | jobs.Cancel | jobs.Settle):
             return None
         return policy.step_attempts_max
 

@@ -259,7 +259,7 @@ def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
     limit = life.attempts_max(step, policy)
     if limit is not None and desk.record.attempt_of == name and desk.record.attempts >= limit:
         reason = desk.record.reason or "its worker died each time."
-        exhausted = errors.Stop(f"{name} failed {limit} times: {reason}", next_action="Mend the cause, then upload the file again.")
+        exhausted = errors.Exhausted(f"{name} failed {limit} times: {reason}", next_action="Mend the cause, then upload the file again.")
         return _settled(life.stop(desk, exhausted))
     desk.save(records.attempted(desk.record, name, now=desk.now))
     try:

@@ -36,9 +36,10 @@ from shared.cloud.metrics import MonitorMetrics
 from shared.cloud.preparations import AzureMlPreparations
 from shared.cloud.trainings import AzureMlTrainings
 from shared.domain import artefacts, names, preflight, recipe, smoke
+from shared.domain.jobs import JOB_COMPLETED, JOB_ENDED_BADLY
 from shared.domain.recipe import Recipe
 from shared.domain.service import Deployment, EndpointView
-from shared.domain.training import JOB_COMPLETED, JOB_ENDED_BADLY, Job
+from shared.domain.training import Job
 from shared.domain.tuning import PreparationJob
 from shared.errors import Stop, TryLater
 from shared.place import MANIFEST

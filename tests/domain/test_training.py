@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import artefacts, names, training
-from shared.domain.policy import Policy, Rest, Wait
+from shared.domain.jobs import LOOK_SLOWLY_EVERY, Cancel, Settle
+from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.slots import Slots
-from shared.domain.training import Cancel, Finish, Job, Note, RaiseNumber, Register, Stage, Submit, TakeSlot, Training, World
+from shared.domain.training import Finish, Job, Note, RaiseNumber, Register, Stage, Submit, TakeSlot, Training, World
 
 pytestmark = pytest.mark.light
 
@@ -32,7 +33,12 @@ NUMBERED: Training = msgspec.structs.replace(OPEN, job_number=1)
 HELD = Slots(day="2026-11-24", started=(J1,), at_work={J1: ID})
 OTHERS = Slots(day="2026-11-24", started=("ft-ffffffffffff-a1",), at_work={"ft-ffffffffffff-a1": "ffffffffffff"})
 RUNNING: Training = msgspec.structs.replace(NUMBERED, stage=Stage.SUBMITTED, submitted_at=NOON, job_status="Running")
-CANCELING: Training = msgspec.structs.replace(RUNNING, cancel_requested=True, reason="The job was not done in time.")
+LATE = "The job was not done 1 day, 0:00:00 after its submission."
+CANCELING: Training = msgspec.structs.replace(
+    RUNNING, cancel_requested=True, cancel_requested_at=DEADLINE, reason="The job was not done in time."
+)
+GIVEN_UP = DEADLINE + POLICY.cancel_deadline
+LEFT: Training = msgspec.structs.replace(CANCELING, stage=Stage.STOPPED, left_at=GIVEN_UP, reason="It is left.")
 FILES = ("MLmodel", "data/model/model.safetensors")
 PICKLED = (*FILES, "data/model/training_args.bin")
 HOLDS = "Its folder holds what can run code when it is loaded: data/model/training_args.bin (pickle)."
@@ -49,6 +55,15 @@ def ended(status: str, why: str) -> Finish:
         stage=Stage.STOPPED,
         reason=f"Job {J1} ended {status}: {why}",
         next_action="Read the job's log in Azure ML studio and mend the cause; uploading the file again pays for one more try.",
+    )
+
+
+def left_as(status: str) -> Finish:
+    return Finish(
+        stage=Stage.STOPPED,
+        reason=f"Job {J1} is {status}, 2:00:00 after it was asked to end: it may be billed, and keeps its slot.",
+        next_action=f"End job {J1} in Azure ML studio, then upload the file again.",
+        leaves_job=True,
     )
 
 
@@ -120,11 +135,27 @@ LIFE = [
     Line(name="one second before the deadline", record=RUNNING, world=seen("Running"), now=DEADLINE - timedelta(seconds=1),
          step=Wait(until=DEADLINE + POLICY.look_every - timedelta(seconds=1), why=f"Job {J1} is Running.")),
     Line(name="past the deadline", record=RUNNING, world=seen("Running"), now=DEADLINE,
-         step=Cancel(job=J1, reason="The job was not done 1 day, 0:00:00 after its submission.")),
+         step=Cancel(job=J1, reason=LATE, until=DEADLINE + POLICY.look_every)),
     Line(name="the cancel was asked for and takes its time", record=CANCELING, world=seen("CancelRequested"), now=DEADLINE,
          step=Note(status="CancelRequested", metrics={}, until=DEADLINE + POLICY.look_every)),
     Line(name="the cancel got lost: asked for again", record=CANCELING, world=seen("Running"), now=DEADLINE,
-         step=Cancel(job=J1, reason="The job was not done 1 day, 0:00:00 after its submission.")),
+         step=Cancel(job=J1, reason=LATE, until=DEADLINE + POLICY.look_every)),
+    Line(name="somebody else canceled it, and it is late: that is asked by us as well", record=RUNNING, world=seen("CancelRequested"),
+         now=DEADLINE, step=Cancel(job=J1, reason=LATE, until=DEADLINE + POLICY.look_every)),
+    Line(name="the last look before the cancel is given up", record=CANCELING, world=seen("Running"), now=GIVEN_UP - timedelta(seconds=1),
+         step=Cancel(job=J1, reason=LATE, until=GIVEN_UP - timedelta(seconds=1) + POLICY.look_every)),
+    Line(name="a cancel that is not carried out", record=CANCELING, world=seen("CancelRequested"), now=GIVEN_UP,
+         step=left_as("CancelRequested")),
+    Line(name="a cancel that changes nothing", record=CANCELING, world=seen("Running"), now=GIVEN_UP, step=left_as("Running")),
+    Line(name="asked to end by a version that did not write when", world=seen("Running"), now=GIVEN_UP,
+         record=msgspec.structs.replace(CANCELING, cancel_requested_at=None), step=left_as("Running")),
+    Line(name="far beyond the deadline and never asked to end (the app was off): asked first", record=RUNNING, world=seen("Running"),
+         now=GIVEN_UP + timedelta(days=9), step=Cancel(job=J1, reason=LATE, until=GIVEN_UP + timedelta(days=9) + POLICY.look_every)),
+    Line(name="canceled by us, and a person uploaded the same again meanwhile", world=seen("Canceled"), now=GIVEN_UP,
+         record=msgspec.structs.replace(CANCELING, jobs_allowed=2), step=RaiseNumber()),
+    Line(name="accepted and never shown: it may come yet", record=msgspec.structs.replace(RUNNING, job_status=""), world=World(),
+         now=DEADLINE, step=Finish(stage=Stage.STOPPED, reason=f"Job {J1} was asked for and never showed, 1 day, 0:00:00 long.",
+                                   next_action="Look for it in Azure ML studio, then upload the file again.", leaves_job=True)),
     Line(name="it runs and nobody lived to write that it was accepted: its deadline begins", world=seen("Running"),
          record=msgspec.structs.replace(NUMBERED, job_status="Running"), step=Note(status="Running", metrics={}, until=NEXT_LOOK)),
     Line(name="canceled by us: our reason, and no other try", record=CANCELING, world=seen("Canceled"), policy=Policy(job_attempts_max=5),
@@ -158,6 +189,57 @@ def test_a_training_that_ended_rests_whatever_its_job_shows(stage: Stage, status
     assert training.decide(msgspec.structs.replace(RUNNING, stage=stage), seen(status), POLICY, NOON) == Rest()
 
 
+NOT_SHOWN: Training = msgspec.structs.replace(LEFT, job_status="", cancel_requested=False)
+SLOWLY = GIVEN_UP + POLICY.cancel_deadline
+MAY_SHOW = f"Job {J1} may show yet, and is to end then."
+UNWANTED = f"Nobody waits for job {J1} any more."
+
+
+def to_end_since(day: int) -> str:
+    return f"Job {J1} is to end since 2026-11-25 14:00 UTC and has not, day {day}: it may be billed. End it in Azure ML studio."
+
+
+LEFT_AT_WORK = [
+    Line(name="asked again at each look", record=LEFT, world=seen("Running"), now=GIVEN_UP,
+         step=Cancel(job=J1, reason=UNWANTED, until=GIVEN_UP + POLICY.look_every)),
+    Line(name="being canceled", record=LEFT, world=seen("CancelRequested"), now=GIVEN_UP,
+         step=Wait(until=GIVEN_UP + POLICY.look_every, why=f"Job {J1} is CancelRequested.")),
+    Line(name="long after: hourly, and told", record=LEFT, world=seen("Running"), now=SLOWLY,
+         step=Cancel(job=J1, reason=UNWANTED, until=SLOWLY + LOOK_SLOWLY_EVERY, told=to_end_since(1))),
+    Line(name="the next day it is told again", record=LEFT, world=seen("CancelRequested"), now=GIVEN_UP + timedelta(days=1),
+         step=Wait(until=GIVEN_UP + timedelta(days=1) + LOOK_SLOWLY_EVERY, why=to_end_since(2), told=True)),
+    Line(name="it ended at last", record=LEFT, world=seen("Canceled"), now=SLOWLY, step=Settle(job=J1, status="Canceled")),
+    Line(name="it completed all the same: nothing is registered for nobody", record=LEFT, world=seen("Completed"), now=SLOWLY,
+         step=Settle(job=J1, status="Completed")),
+    Line(name="it was deleted", record=LEFT, world=World(), now=SLOWLY, step=Settle(job=J1, status="")),
+    Line(name="never shown, and may come", record=NOT_SHOWN, world=World(), now=GIVEN_UP,
+         step=Wait(until=GIVEN_UP + POLICY.look_every, why=MAY_SHOW)),
+    Line(name="never shown, and hours have gone", record=NOT_SHOWN, world=World(), now=SLOWLY,
+         step=Wait(until=SLOWLY + LOOK_SLOWLY_EVERY, why=MAY_SHOW)),
+    Line(name="never shown, and a day has gone", record=NOT_SHOWN, world=World(), now=GIVEN_UP + POLICY.job_deadline,
+         step=Settle(job=J1, status="")),
+    Line(name="it shows late and runs", record=NOT_SHOWN, world=seen("Running"), now=GIVEN_UP,
+         step=Cancel(job=J1, reason=UNWANTED, until=GIVEN_UP + POLICY.look_every)),
+    Line(name="somebody else's is none of ours", record=LEFT, world=seen("Running", owner="somebody"), now=SLOWLY,
+         step=Settle(job=J1, status="Running")),
+    Line(name="while the kill switch is on nothing is asked", record=LEFT, world=seen("Running"), now=SLOWLY, policy=Policy(paused=True),
+         step=pause(POLICY, SLOWLY)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LEFT_AT_WORK, ids=lambda line: line.name)
+def test_a_job_that_was_left_at_work_is_looked_after_until_it_ended(line: Line) -> None:
+    assert training.decide(line.record, line.world, line.policy, line.now) == line.step
+
+
+def test_uploading_again_while_the_job_was_left_at_work_pays_for_another_only_when_that_has_ended() -> None:
+    again = training.joined(LEFT, "t2")
+
+    assert isinstance(training.decide(again, seen("Running"), POLICY, SLOWLY), Cancel)
+    asked = msgspec.structs.replace(again, cancel_requested=True, cancel_requested_at=SLOWLY)
+    assert training.decide(asked, seen("Canceled"), POLICY, SLOWLY) == RaiseNumber()
+
+
 @given(st.sampled_from(["", "NotStarted", "Queued", "Running", "Finalizing", "CancelRequested", "Unknown", "Paused"]), st.integers(0, 200))
 def test_no_second_job_is_asked_for_while_the_first_may_be_alive(status: str, hours: int) -> None:
     policy = Policy(job_attempts_max=99)
@@ -165,6 +247,23 @@ def test_no_second_job_is_asked_for_while_the_first_may_be_alive(status: str, ho
     step = training.decide(RUNNING, seen(status), policy, NOON + timedelta(hours=hours))
 
     assert isinstance(step, Cancel | Note | Wait)
+
+
+@given(st.sampled_from(["Queued", "Running", "CancelRequested", "Paused"]), st.integers(0, 9), st.booleans())
+def test_a_job_that_never_ends_is_left_with_a_reason_in_the_end(status: str, hours: int, known: bool) -> None:
+    record, now = msgspec.structs.replace(RUNNING, submitted_at=NOON if known else None), NOON + timedelta(hours=hours)
+    step = training.decide(record, seen(status), POLICY, now)
+    while isinstance(step, Cancel | Note | Wait) and now < NOON + timedelta(days=9):
+        now = step.until
+        if isinstance(step, Note):
+            record = msgspec.structs.replace(record, job_status=status, submitted_at=record.submitted_at or now)
+        if isinstance(step, Cancel):
+            record = msgspec.structs.replace(record, cancel_requested=True, cancel_requested_at=record.cancel_requested_at or now)
+        step = training.decide(record, seen(status), POLICY, now)
+
+    assert isinstance(step, Finish)
+    assert (step.leaves_job, bool(step.reason), bool(step.next_action)) == (True, True, True)
+    assert now <= NOON + timedelta(hours=hours) + POLICY.job_deadline + POLICY.cancel_deadline + 5 * POLICY.look_every
 
 
 # -------------------------------------------------------------------------------------------------------------- joining

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from shared.domain import names, training, tuning
+from shared.domain.jobs import Cancel, Settle
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
 from shared.domain.tuning import Finish, Join, Offer, Plan, Preparation, PreparationJob, Prepare, Prepared, Stage, Tuning, World
@@ -82,7 +83,24 @@ LATE: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=
 CANCELLED: Tuning = msgspec.structs.replace(
     LATE, preparation=Preparation(number=1, folder="f", submitted_at=NOON - POLICY.prepare_deadline, cancelled_because="It is late.")
 )
+NOT_CANCELED: Tuning = msgspec.structs.replace(
+    LATE,
+    preparation=Preparation(
+        number=1,
+        folder="f",
+        submitted_at=NOON - 2 * POLICY.prepare_deadline,
+        cancelled_because="It is late.",
+        cancelled_at=NOON - POLICY.cancel_deadline,
+    ),
+)
+NEXT_LOOK = NOON + POLICY.look_every
 BLOB_GONE = "The blob was replaced or deleted before it was read."
+
+
+def left(record: Tuning) -> Tuning:
+    assert record.preparation is not None
+    asked = msgspec.structs.replace(record.preparation, left_at=NOON)
+    return msgspec.structs.replace(record, stage=Stage.SUPERSEDED, preparation=asked)
 
 
 def shows(status: str, *, current: bool = True, owner: str = OWNER, failure: str = "") -> World:
@@ -106,11 +124,32 @@ PREPARED_BY_A_JOB = [
     Line(name="completed, and the blob is another", record=SUBMITTED, world=shows("Completed", current=False),
          step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
     Line(name="the blob is another while it reads", record=SUBMITTED, world=shows("Running", current=False),
-         step=tuning.Cancel(job=NAME, reason=BLOB_GONE)),
+         step=Cancel(job=NAME, reason=BLOB_GONE, until=NEXT_LOOK)),
     Line(name="the blob is another before it was asked for", record=NUMBERED, world=REPLACED,
          step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
-    Line(name="cancelled, and the blob is another", record=CANCELLED, world=shows("CancelRequested", current=False),
-         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE)),
+    Line(name="cancelled, and the blob is another: the job is looked after", record=CANCELLED,
+         world=shows("CancelRequested", current=False), step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE, leaves_job=True)),
+    Line(name="the blob is another before its job shows", record=SUBMITTED, world=REPLACED,
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE, leaves_job=True)),
+    Line(name="the blob is another, and the worker died while asking for the job", world=REPLACED,
+         record=msgspec.structs.replace(NUMBERED, attempt_of="Submit", attempts=1),
+         step=Finish(stage=Stage.SUPERSEDED, reason=BLOB_GONE, leaves_job=True)),
+    Line(name="the cancel got lost: asked for again", record=CANCELLED, world=shows("Running"),
+         step=Cancel(job=NAME, reason=f"The job was not done {POLICY.prepare_deadline} after its submission.", until=NEXT_LOOK)),
+    Line(name="a cancel that is not carried out", record=NOT_CANCELED, world=shows("Running"),
+         step=Finish(stage=Stage.STOPPED, reason=f"Job {NAME} is Running, 2:00:00 after it was asked to end: it may be billed.",
+                     next_action=f"End job {NAME} in Azure ML studio, then upload the file again.", leaves_job=True)),
+    Line(name="accepted and never shown: it may come yet", record=LATE, world=CURRENT,
+         step=Finish(stage=Stage.STOPPED, reason=f"Job {NAME} was asked for and never showed, 6:00:00 long.",
+                     next_action="Look for it in Azure ML studio, then upload the file again.", leaves_job=True)),
+    Line(name="left and runs", record=left(SUBMITTED), world=shows("Running", current=False),
+         step=Cancel(job=NAME, reason=f"Nobody waits for job {NAME} any more.", until=NEXT_LOOK)),
+    Line(name="left and not shown yet", record=left(SUBMITTED), world=REPLACED,
+         step=Wait(until=NEXT_LOOK, why=f"Job {NAME} may show yet, and is to end then.")),
+    Line(name="left and ended", record=left(CANCELLED), world=shows("Canceled", current=False), step=Settle(job=NAME, status="Canceled")),
+    Line(name="left and deleted", record=left(CANCELLED), world=REPLACED, step=Settle(job=NAME, status="")),
+    Line(name="left, and the name is somebody else's", record=left(SUBMITTED), world=shows("Running", owner="another", current=False),
+         step=Settle(job=NAME, status="Running")),
     Line(name="somebody else's", record=SUBMITTED, world=shows("Running", owner="another"),
          step=Finish(stage=Stage.STOPPED, reason=f"A job called {NAME} exists and is not ours.",
                      next_action="Delete or rename that job's experiment, then upload again.")),
@@ -121,7 +160,7 @@ PREPARED_BY_A_JOB = [
          step=Finish(stage=Stage.STOPPED, reason=f"Job {NAME} ended Failed: No space left.",
                      next_action="Read the job's log in Azure ML studio and mend the cause, then upload the file again.")),
     Line(name="late", record=LATE, world=shows("Queued"),
-         step=tuning.Cancel(job=NAME, reason=f"The job was not done {POLICY.prepare_deadline} after its submission.")),
+         step=Cancel(job=NAME, reason=f"The job was not done {POLICY.prepare_deadline} after its submission.", until=NEXT_LOOK)),
     Line(name="late and cancelled, not ended yet", record=CANCELLED, world=shows("CancelRequested"),
          step=Wait(until=NOON + POLICY.look_every, why=f"Job {NAME} prepares it and is CancelRequested.")),
     Line(name="late and ended", record=CANCELLED, world=shows("Canceled"),

@@ -78,6 +78,7 @@ class World:
         self.job_end = "Completed"
         self.model_files: tuple[str, ...] = MODEL_FILES
         self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
+        self.cancels_are_carried_out = True
         self.looks_until_jobs_show = 0  # a job that was accepted may not be visible at once
         self.deployment_end = "Succeeded"  # "Creating": it hangs, as does an endpoint
         self.endpoint_end = "Succeeded"
@@ -130,6 +131,12 @@ class World:
     def push(self, at: datetime, message: tuple[Key, str, datetime | None]) -> None:
         self._sequence += 1
         heapq.heappush(self.queue, (at, self._sequence, message))
+
+    def cancel(self, job: str) -> None:
+        """Accept it; what becomes of it is Azure's affair."""
+        self.effects["cancel"] += 1
+        if self.cancels_are_carried_out:
+            self.jobs[job]["status"] = "Canceled"
 
     def advance_services(self) -> None:
         """Let Azure do its part: jobs, endpoints and deployments reach the end of what was asked, in their time."""
@@ -330,7 +337,7 @@ class FakePreparations:
         self.world.called(effect)
 
     def cancel(self, name: str) -> None:
-        self.world.called(lambda: self.world.jobs[name].__setitem__("status", "Canceled"))
+        self.world.called(lambda: self.world.cancel(name))
 
 
 CATALOGUE = Catalogue(
@@ -386,7 +393,7 @@ class FakeTrainings:
         self.world.called(effect)
 
     def cancel(self, name: str) -> None:
-        self.world.called(lambda: self.world.jobs[name].__setitem__("status", "Canceled"))
+        self.world.called(lambda: self.world.cancel(name))
 
     def metrics(self, job: str) -> dict[str, float]:
         return dict(self.world.called(lambda: {"eval_loss": 0.5} if job in self.world.jobs else {}))

@@ -343,14 +343,14 @@ def test_a_job_that_shows_late_is_told_nothing_new_about_what_lies_beside_the_up
 def test_a_job_that_never_ends_although_it_was_cancelled_ends_the_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.FakePreparations, "cancel", lambda preparations, name: None)
     monkeypatch.setattr(fakes.World, "_prepared", lambda world, name, job: "Running")
-    story = story_of(tmp_path, prepare_deadline=timedelta(minutes=4))
+    story = story_of(tmp_path, prepare_deadline=timedelta(minutes=4), cancel_deadline=timedelta(minutes=8))
     story.uploaded(PATH)
     story.run(HOUR)
 
     found = only(story, Kind.TUNING)
     assert found.stage == tuning.Stage.STOPPED
-    assert "is Running, 0:04:00 after it was canceled" in found.reason
-    assert [line.what for line in found.history].count("preparation_cancelled") == 1
+    assert "is Running, 0:08:00 after it was asked to end: it may be billed" in found.reason
+    assert [line.what for line in found.history].count("preparation_cancelled") == 2, "once when it was late, once on this day"
 
 
 def test_a_job_that_never_shows_ends_the_wait(tmp_path):

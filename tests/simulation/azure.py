@@ -33,6 +33,7 @@ STRANGER = "somebody-else"
 MINUTE = 60_000
 METRIC_LAG_MS = 3 * MINUTE  # the policy reckons with more
 PICKLE = "data/model/training_args.bin"
+SEEN_WITHIN_MINUTES = 20  # who looked before may act so much later: a handler lives for 10 minutes, and what it sent for one more
 ALIVE = ("Queued", "Running", "Finalizing", "CancelRequested")
 
 
@@ -55,6 +56,7 @@ class JobHere:
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
     out: str = ""  # of a training: the folder of its model
     statuses: set[str] = field(default_factory=set)  # that it ever had
+    ended_ms: int | None = None
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Azure:
         self.records: dict[Key, tuple[bytes, int]] = {}
         self.active: set[Key] = set()
         self.jobs: dict[str, JobHere] = {}
+        self.never_canceled: dict[str, bool] = {}  # jobs whose cancellation is accepted and not carried out -> a person ends it
         self.models: dict[tuple[str, str], str] = {}
         self.endpoints: dict[str, EndpointHere] = {}
         self.requests: defaultdict[str, list[int]] = defaultdict(list)  # of clients, by endpoint
@@ -225,6 +228,7 @@ class Azure:
             return
         job.status = status
         job.statuses.add(status)
+        job.ended_ms = None if status in ALIVE else self.machine.ms
         if status == "Completed" and job.out:
             files = (*MODEL_FILES, PICKLE) if self.machine.chance("model is pickled", name) < 0.06 else MODEL_FILES
             self.prepared |= {f"{job.out}/{file}": b"" for file in files}
@@ -234,14 +238,28 @@ class Azure:
     def cancel(self, name: str) -> None:
         job = self.jobs[name]
         self.check(job.owner == OWNER, f"S3: job {name} of somebody else was canceled")
-        if job.status in ALIVE:
+        if job.ended_ms is not None:
+            ago = (self.machine.ms - job.ended_ms) // MINUTE
+            self.check(ago <= SEEN_WITHIN_MINUTES, f"L1: job {name} is asked to end, and has ended {ago} minutes ago")
+            return
+        luck, chance = self.machine.chance("cancel", name), self.machine.chance
+        if luck >= 0.1:
             job.status = "CancelRequested"
             job.statuses.add(job.status)
+        if luck >= 0.2:
             self.machine.at(MINUTE, self._job_is, name, "Canceled")
+        elif name not in self.never_canceled:  # accepted, and never carried out; but for one, a person ends it
+            self.never_canceled[name] = not all(self.never_canceled.values()) or chance("a person ends it", name) < 0.5
+            if self.never_canceled[name]:
+                self.machine.at((100 + 300 * chance("ended by hand", name)) * MINUTE, self._job_is, name, "Canceled")
 
     def job(self, name: str) -> JobHere | None:
         job = self.jobs.get(name)
         return job if job and self.machine.ms >= job.shows_at else None
+
+    def never_ends(self, job: str) -> bool:
+        """Tell whether a job was asked to end, is at work, and nobody will end it."""
+        return job in self.jobs and self.jobs[job].status in ALIVE and not self.never_canceled.get(job, True)
 
     def is_pickled(self, job: str) -> bool:
         found = self.jobs.get(job)

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from shared import errors
-from shared.domain import doorbell, fleet, gate, names, record, service, training
+from shared.domain import doorbell, fleet, gate, jobs, names, record, service, training
 from shared.domain.policy import Wait
 from shared.domain.record import Key, Kind
 from shared.domain.upload import Upload, short_hash
@@ -196,7 +196,7 @@ def _old_cancel(found: training.Training, world: training.World, policy: Any, no
     step = _decide_training(found, world, policy, now)
     return (
         Wait(until=now + policy.look_every, why="It was asked to end.")
-        if isinstance(step, training.Cancel) and found.cancel_requested
+        if isinstance(step, jobs.Cancel) and found.cancel_requested
         else step
     )
 
@@ -233,7 +233,7 @@ BUGS: dict[str, Bug] = {
     "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event, seed=2, promise="S2"),
     "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never), seed=1, promise="L3"),
     "ignore_canceled": Bug(
-        what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=4, promise="L3"
+        what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=4, promise="L1"
     ),
     "cancel_once": Bug(
         what="a cancellation that got lost is not repeated", patch=put(training, "decide", _old_cancel), seed=204, promise="L3"

@@ -36,7 +36,7 @@ from shared.reconcile.trainings import TrainingLife
 from shared.reconcile.tunings import TuningLife
 from tests.journeys.fakes import ROWS
 from tests.simulation import events, standin
-from tests.simulation.azure import MINUTE, OWNER, Azure
+from tests.simulation.azure import ALIVE, MINUTE, OWNER, Azure
 from tests.simulation.machine import Line, Machine, Mix
 from tests.simulation.ports import CONTAINER, ports
 from tests.simulation.watch import Watch, notes_of
@@ -47,6 +47,7 @@ POLICY = Policy(
     job_attempts_max=2,
     jobs_at_once_max=2,
     job_deadline=timedelta(hours=2),
+    cancel_deadline=timedelta(minutes=40),
     deployment_deadline=timedelta(hours=1),
     quota_deadline=timedelta(hours=3),
     idle_after=timedelta(minutes=40),
@@ -309,7 +310,21 @@ class History:
         """A marker whose creator died before the record was written stays, costs one read a tick, and stands for nothing."""
         if key not in self.azure.records:
             return True
+        if (job := self._left_job(key)) and self.azure.never_ends(job):
+            return True
         return key.kind is Kind.SERVICE and self.azure.read_record(key, service.Service).stage == service.Stage.BLOCKED
+
+    def _left_job(self, key: Key) -> str:
+        """Return the job that an ended record says it left at work, '' if it left none."""
+        if key not in self.azure.records:
+            return ""
+        if key.kind is Kind.TRAINING:
+            trained = self.azure.read_record(key, training.Training)
+            return str(trained.job) if trained.stage in training.ENDED and trained.left_at else ""
+        if key.kind is Kind.TUNING:
+            tuned = self.azure.read_record(key, tuning.Tuning)
+            return str(tuned.job) if tuned.stage in tuning.ENDED and tuned.preparation and tuned.preparation.left_at else ""
+        return ""
 
     def _all_known(self) -> bool:
         known = {(r.upload.path, r.upload.etag) for r in self._records() if isinstance(r, tuning.Tuning)}
@@ -321,10 +336,11 @@ class History:
             check(self._waits_for_a_person(key), f"L3: {key} is still active {HEALED_MS // MINUTE} minutes after everything was mended")
         for name, endpoint in self.azure.endpoints.items():
             check(endpoint.owner != OWNER, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
+        left = {found for key in self.azure.active if (found := self._left_job(key)) and self.azure.never_ends(found)}
         for name, job in self.azure.jobs.items():
-            check(job.owner != OWNER or job.status not in ("Queued", "Running", "Finalizing"), f"L2: job {name} is left {job.status}")
+            check(job.owner != OWNER or job.status not in ALIVE or name in left, f"L2: job {name} is left {job.status}")
         taken = self.azure.read_record(slots.KEY, slots.Slots)
-        check(taken is None or not taken.at_work, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
+        check(taken is None or set(taken.at_work) <= left, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
         seen: Counter[tuple[str, str]] = Counter()
         for record in self._records():
             if isinstance(record, tuning.Tuning):
@@ -333,7 +349,7 @@ class History:
             elif isinstance(record, training.Training):
                 check(record.stage in training.ENDED, f"L1: {record.key} ends {record.stage}")
                 explained = record.stage != training.Stage.STOPPED or self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
-                explained = explained or self.azure.is_pickled(record.job)
+                explained = explained or self.azure.is_pickled(record.job) or record.job in left
                 check(explained, f"L1: {record.key} stopped without need: {record.reason}")
             else:
                 self._check_service(record)
@@ -363,7 +379,7 @@ class History:
             wanted = standin.dataset_sha256(self.versions[record.upload.path, bare_etag(record.upload.etag)], OWNER)
             check(record.prepared.dataset_sha256 == wanted, f"S5: {record.key} is prepared from the bytes of another version")
         if record.stage == tuning.Stage.STOPPED and record.training is None:
-            explained = self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
+            explained = self._ended_badly(record.job) or self.azure.never_ends(record.job) or bool(EXHAUSTED.search(record.reason))
             check(explained, f"L1: {record.key} stopped without need: {record.reason}")
         if record.stage in (tuning.Stage.REJECTED, tuning.Stage.STOPPED):
             check(bool(record.reason and record.next_action), f"L1: {record.key} ends {record.stage} without a reason or a next action")

@@ -88,6 +88,13 @@ class Notes:
     wants: str | None = None  # of an event: the path or the job that it is about
 
 
+def _left_job_since(record: Any) -> datetime | None:
+    """Return since when an ended record has left a job at work, None if it has not."""
+    asked = record.preparation if isinstance(record, Tuning) else record
+    left_at: datetime | None = getattr(asked, "left_at", None)
+    return left_at
+
+
 def notes_of(handler: Handler) -> Notes:
     if handler.notes is None:
         handler.notes = Notes()
@@ -150,6 +157,9 @@ class Watch:
         self._header(key, old, new, handler)
         if old.stage != new.stage:
             self._stage(key, old, new)
+        if _left_job_since(old) and not _left_job_since(new) and new.stage in ENDS[key.kind]:
+            job = self.azure.job(new.job)
+            job is None or job.ended_ms is not None or self.broken(f"L2: {key} looks no more after {new.job}, and it is {job.status}")
         self.rules[key.kind](old, new)
 
     def _keeps_secrets(self, text: str, where: str) -> None:
@@ -214,7 +224,7 @@ class Watch:
         """Deleting what costs money, ending a job, waiting for a slot, and what only writes the record."""
         if key.kind is Kind.SERVICE:
             return step not in ("CreateEndpoint", "CreateDeployment", "SmokeTest", "SetTraffic")
-        return step in ("Finish", "Cancel", "Note", "TakeSlot")
+        return step in ("Finish", "Cancel", "Settle", "Note", "TakeSlot")
 
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
         REASONS_TO_FAIL.search(line.why) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
@@ -243,6 +253,7 @@ class Watch:
         usual = max(policy.tick, policy.look_every, self.azure.rest)
         seldom = (
             new.stage in ("asleep", "waiting for quota")
+            or _left_job_since(new) is not None
             or "could not be read" in new.waits_for
             or (new.history and new.history[-1].what == "step_failed")
         )
@@ -339,7 +350,8 @@ class Watch:
             ended or broken(f"S1: {key} asks for another job, and {old.job} did not end badly")
             allowed = max(self.policy.job_attempts_max, old.jobs_allowed)
             new.job_number <= allowed or broken(f"S1: {key} asks for job number {new.job_number}, and {allowed} are allowed")
-            not old.cancel_requested or broken(f"S1: {key} asks for another job after it was asked to end")
+            wanted = not old.cancel_requested or new.job_number <= old.jobs_allowed
+            wanted or broken(f"S1: {key} asks for another job after it was asked to end")
             (new.submitted_at is None and not new.job_status) or broken(f"S13: {key} has a new job that was seen already")
         if new.jobs_allowed != old.jobs_allowed:
             asked = old.stage == "stopped" and new.stage == "open" and len(new.tunings) == len(old.tunings) + 1
@@ -363,6 +375,7 @@ class Watch:
     def _gave_up(self, new: Training, job: Any) -> None:
         late = new.submitted_at is not None and self.machine.now() >= new.submitted_at + self.policy.job_deadline - self.slack
         ended = job is not None and (job.status in ("Failed", "Canceled") or job.owner != self.azure.owner)
+        ended = ended or (late and new.left_at is not None and new.job in self.azure.never_canceled)
         explained = ended or (job is None and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
         explained or self.broken(f"L1: {new.key} stopped without need: {new.reason}")
 
@@ -542,7 +555,7 @@ class Watch:
         for name in old.at_work.keys() - new.at_work.keys():
             job = self.azure.jobs.get(name)
             training = self.azure.read_record(Key(kind=Kind.TRAINING, id=old.at_work[name]), Training)
-            over = training is None or training.stage in ENDS[Kind.TRAINING] or training.job != name
+            over = training is None or (training.stage in ENDS[Kind.TRAINING] and training.left_at is None) or training.job != name
             ended = job is not None and (job.status in ("Completed", "Failed", "Canceled") or job.owner != self.azure.owner)
             over or ended or broken(f"S11: {name} is at work and its slot was freed")
 
