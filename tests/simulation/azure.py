@@ -18,12 +18,14 @@ import msgspec
 from shared import errors
 from shared.domain import names
 from shared.domain.policy import Policy
+from shared.domain.recipe import Recipe
 from shared.domain.record import Key, Kind
 from shared.domain.service import Deployment, DeploymentView, EndpointView, Service, Usage
 from shared.domain.training import Job, Training
 from shared.domain.tuning import PreparationJob, Tuning
+from shared.domain.upload import bare_etag, short_hash
 from shared.plain import plain
-from tests.journeys.fakes import MODEL_FILES
+from tests.journeys.fakes import CATALOGUE, MODEL_FILES
 from tests.simulation import standin
 from tests.simulation.machine import NOON, QUOTES, Machine
 from tests.simulation.watch import Watch, notes_of
@@ -31,6 +33,17 @@ from tests.simulation.watch import Watch, notes_of
 OWNER = "00000000-0000-0000-0000-00000000000a"
 STRANGER = "somebody-else"
 MINUTE = 60_000
+HOUR_MS = 60 * MINUTE
+SLACK = timedelta(seconds=2)  # of what the app and Azure call now
+SLACK_MS = 2_000
+RECIPE = {"num_train_epochs": "3", "learning_rate": "5e-06", "apply_lora": "true"}  # of the example, where nobody wishes anything else
+CATALOGUED = (
+    CATALOGUE.component_id, CATALOGUE.model_name, CATALOGUE.model_id, CATALOGUE.compute, CATALOGUE.instance_type, CATALOGUE.gpus
+)  # fmt: skip
+NO_ANSWERS: tuple[object, ...] = ({}, [], "", None, {"output": ""}, {"error": "CUDA out of memory"}, [{"0": "  "}], {"output": {}})
+ANSWERS: tuple[object, ...] = (
+    {"output": "It is in hall 3."}, [{"0": "It is in hall 3."}], ["It is in hall 3."], "It is in hall 3.", {"answer": "It is in hall 3."}
+)  # fmt: skip
 METRIC_LAG_MS = 3 * MINUTE  # the policy reckons with more
 PICKLE = "data/model/training_args.bin"
 SEEN_WITHIN_MINUTES = 20  # who looked before may act so much later: a handler lives for 10 minutes, and what it sent for one more
@@ -55,6 +68,8 @@ class JobHere:
     tuning: str | None = None  # of a job that prepares
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
     out: str = ""  # of a training: the folder of its model
+    asked_ms: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
     statuses: set[str] = field(default_factory=set)  # that it ever had
     ended_ms: int | None = None
 
@@ -105,6 +120,13 @@ class Azure:
         self.hanging: dict[str, int] = {}  # what never leaves Creating, and until when Azure refuses to delete it
         self.quota_refused: defaultdict[str, list[int]] = defaultdict(list)  # when, by the tuning whose deployment was asked for
         self.order: dict[str, tuple[int, str]] = {}  # of an upload within its service, by tuning
+        self.contents: dict[str, bytes] = {}  # of an upload, by tuning, as its path and version
+        self.paths: dict[str, str] = {}
+        self.etags: dict[str, str] = {}
+        self.wishes: dict[str, dict[str, object]] = {}  # by folder
+        self.paid_as: dict[str, str] = {}  # training, by what is paid for
+        self.named_for: dict[str, str] = {}  # service, by endpoint
+        self.paused_since_ms: int | None = None
         self.on_job_end: Callable[[str, str], None] = lambda _name, _status: None
         self.on_traffic: Callable[[str], None] = lambda _endpoint: None
         self.healed_ms: int | None = None
@@ -153,17 +175,33 @@ class Azure:
         return [self.read_record(key, Service) for key in self.records if key.kind is Kind.SERVICE]
 
     def is_paused(self) -> bool:
-        return False
+        return self.paused_since_ms is not None
+
+    def _effect(self, what: str) -> None:
+        """Something in Azure ML is about to begin, change or end."""
+        handler = self.machine.running
+        if handler is None or not handler.alive:  # nobody's, or a request that lands late
+            return
+        handler.effects += 1
+        since = self.paused_since_ms
+        on_purpose = since is None or handler.started < since
+        self.check(on_purpose, f"S19: {what}, and PAUSED was on before this turn began")
+
+    def service_of(self, tuning: str) -> str:
+        """Return the id that the service of this upload has to have."""
+        return short_hash(OWNER, "service", self.paths.get(tuning, "").partition("/")[0])
 
     # ------------------------------------------------------------------------------------------------------ jobs
 
-    def submit(self, name: str, tags: Mapping[str, str], out: str, *, asked_as: str = "") -> None:
+    def submit(self, name: str, tags: Mapping[str, str], out: str, *, recipe: Recipe, uris: Mapping[str, str], asked_as: str = "") -> None:
         """`asked_as`: the name that the ledger knows, where a deliberate bug asks for another."""
+        self._effect(f"job {name} is asked for")
         if name not in self.jobs and self.machine.chance("squatted job", name) < 0.02:
             self.jobs[name] = JobHere(name, STRANGER, None, "", 0, "Running", statuses={"Running"})
         if name in self.jobs:
             return
-        training, content = tags[names.TRAINING_TAG], tags[names.DATASET_TAG]
+        training = tags.get(names.TRAINING_TAG, "")
+        content = self._checked_job(asked_as or name, tags, out, recipe, uris)
         record = self.read_record(Key(kind=Kind.TRAINING, id=training), Training)
         self.check(
             record is not None and record.job == (asked_as or name), f"S10: job {name} was asked for and the ledger does not name it"
@@ -179,7 +217,9 @@ class Azure:
         chance = self.machine.chance
         late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
         shows_at = self.machine.ms + int(late)
-        self.jobs[name] = JobHere(name, tags.get(names.OWNER_TAG), training, content, shows_at, out=out, statuses={"Queued"})
+        made = JobHere(name, tags.get(names.OWNER_TAG), training, content, shows_at, out=out, asked_ms=self.machine.ms)
+        made.statuses, made.tags = {"Queued"}, dict(tags)
+        self.jobs[name] = made
         self.machine.counts["jobs"] += 1
         fate = chance("job ends", name)
         end = "Completed" if fate < 0.8 else "Failed" if fate < 0.88 else "Canceled" if fate < 0.97 else "Running"
@@ -189,10 +229,49 @@ class Azure:
             self.machine.at(lasts * 0.95, self._job_is, name, "Finalizing")
         self.machine.at(lasts, self._job_is, name, end)
 
-    def prepare(self, name: str, upload: str, order: str, out: str, tags: Mapping[str, str]) -> None:
+    def _checked_job(self, name: str, tags: Mapping[str, str], out: str, recipe: Recipe, uris: Mapping[str, str]) -> str:
+        """Look at what a job that trains is asked to do; return what it is that is paid for."""
+        check, tuning = self.check, tags.get(names.TUNING_TAG, "")
+        bytes_of_it = self.contents.get(tuning)
+        dataset = standin.dataset_sha256(bytes_of_it, OWNER) if bytes_of_it else ""
+        training = tags.get(names.TRAINING_TAG, "")
+        wanted = {
+            names.OWNER_TAG: OWNER,
+            names.TRAINING_TAG: training,
+            names.SERVICE_TAG: self.service_of(tuning),
+            names.TUNING_TAG: tuning,
+            names.DATASET_TAG: dataset,
+        }
+        check(tags == wanted, f"S15: job {name} carries {dict(tags)}, not {wanted}")
+        check(name.startswith(f"ft-{training}-a"), f"S15: job {name} is called after another training than {training}")
+        files = standin.files_of(bytes_of_it, OWNER) if bytes_of_it else {}
+        reads = {side: self.prepared.get(uri.partition("/paths/")[2]) for side, uri in uris.items()}
+        check(reads == files, f"S5: job {name} reads {dict(uris)}, which are not the files of its upload")
+        wish = self.wishes.get(self.paths.get(tuning, "").rpartition("/")[0], {})
+        asked = {**RECIPE, **{key: str(value) for key, value in wish.items()}}
+        check(recipe.parameters == asked, f"S15: job {name} is asked for with {recipe.parameters}, and {asked} was wished")
+        same = (recipe.component_id, recipe.model_name, recipe.model_id, recipe.compute, recipe.instance_type, recipe.gpus)
+        check(same == CATALOGUED and bool(recipe.display_name), f"S15: job {name} is asked for with {same}")
+        content = f"{dataset} {sorted(asked.items())}"
+        check(self.paid_as.setdefault(content, training) == training, f"S1: {name} trains what {self.paid_as[content]} stands for already")
+        used = [job.name for job in self.jobs.values() if job.out == out]
+        check(not used and out.endswith(f"/{name}"), f"S6: job {name} writes into {out}, as {used}")
+        return content
+
+    def prepare(
+        self, name: str, upload: str, order: str, out: str, *, tags: Mapping[str, str], deadline: timedelta, display_name: str
+    ) -> None:
+        self._effect(f"job {name} is asked for")
         if name in self.jobs:
             return
-        tuning = tags[names.TUNING_TAG]
+        tuning = tags.get(names.TUNING_TAG, "")
+        wanted = {names.OWNER_TAG: OWNER, names.TUNING_TAG: tuning, names.SERVICE_TAG: self.service_of(tuning)}
+        self.check(tags == wanted, f"S15: job {name} carries {dict(tags)}, not {wanted}")
+        self.check(name.startswith(f"prep-{tuning}-a"), f"S15: job {name} is called after another upload than {tuning}")
+        self.check(upload == self.paths.get(tuning), f"S5: job {name} reads {upload}")
+        self.check(deadline == self.policy.prepare_deadline and bool(display_name), f"L6: job {name} may take {deadline}")
+        used = [job.name for job in self.jobs.values() if job.paths[2] == out]
+        self.check(not used and order.startswith(out), f"S5: job {name} writes into {out}, as {used}")
         record = self.read_record(Key(kind=Kind.TUNING, id=tuning), Tuning)
         self.check(record is not None and record.job == name, f"S10: job {name} was asked for and the ledger does not name it")
         alive = [j.name for j in self.jobs.values() if j.tuning == tuning and j.status in ALIVE]
@@ -200,8 +279,9 @@ class Azure:
         chance = self.machine.chance
         late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
         self.jobs[name] = JobHere(
-            name, tags[names.OWNER_TAG], None, "", self.machine.ms + int(late), "Running", tuning, (upload, order, out)
+            name, tags.get(names.OWNER_TAG), None, "", self.machine.ms + int(late), "Running", tuning, (upload, order, out)
         )
+        self.jobs[name].asked_ms = self.machine.ms
         self.machine.counts["preparation_jobs"] += 1
         end = "Completed" if chance("preparation ends", name) < 0.85 else "Failed"
         self.machine.at((4 + 12 * chance("preparation lasts", name)) * MINUTE, self._job_is, name, end)
@@ -236,12 +316,15 @@ class Azure:
             self.on_job_end(name, status)
 
     def cancel(self, name: str) -> None:
+        self._effect(f"job {name} is canceled")
         job = self.jobs[name]
         self.check(job.owner == OWNER, f"S3: job {name} of somebody else was canceled")
         if job.ended_ms is not None:
             ago = (self.machine.ms - job.ended_ms) // MINUTE
             self.check(ago <= SEEN_WITHIN_MINUTES, f"L1: job {name} is asked to end, and has ended {ago} minutes ago")
             return
+        if job.status != "CancelRequested":
+            self._may_be_canceled(job)
         luck, chance = self.machine.chance("cancel", name), self.machine.chance
         if luck >= 0.1:
             job.status = "CancelRequested"
@@ -252,6 +335,25 @@ class Azure:
             self.never_canceled[name] = not all(self.never_canceled.values()) or chance("a person ends it", name) < 0.5
             if self.never_canceled[name]:
                 self.machine.at((100 + 300 * chance("ended by hand", name)) * MINUTE, self._job_is, name, "Canceled")
+
+    def _may_be_canceled(self, job: JobHere) -> None:
+        """A job ends at its deadline, and not long after; one that prepares also when its upload is out of date."""
+        deadline = _in_ms(self.policy.prepare_deadline if job.tuning else self.policy.job_deadline)
+        path = self.paths.get(job.tuning or "", "")
+        replaced = bool(job.tuning) and (path not in self.blobs or bare_etag(self.blobs[path].etag) != self.etags[job.tuning or ""])
+        late = self.machine.ms - job.asked_ms - deadline
+        early = late >= -SLACK_MS or replaced or self._is_superseded(job.tuning)
+        self.check(early, f"L6: job {job.name} was canceled {-late / MINUTE:.0f} minutes before its deadline")
+        if self.healed_ms is not None:
+            late = self.machine.ms - max(job.asked_ms + deadline, self.healed_ms)
+            self.check(late < HOUR_MS, f"L6: job {job.name} was canceled {late / MINUTE:.0f} minutes after its deadline")
+
+    def _is_superseded(self, tuning: str | None) -> bool:
+        """Tell whether a later upload of the same service was offered."""
+        if tuning is None:
+            return False
+        service = self.read_record(Key(kind=Kind.SERVICE, id=self.service_of(tuning)), Service)
+        return service is not None and any(self.order[c.tuning] > self.order[tuning] for c in service.candidates)
 
     def job(self, name: str) -> JobHere | None:
         job = self.jobs.get(name)
@@ -265,13 +367,17 @@ class Azure:
         found = self.jobs.get(job)
         return found is not None and f"{found.out}/{PICKLE}" in self.prepared
 
-    def register(self, model: str, version: str, job: str) -> None:
+    def register(self, model: str, version: str, job: str, tags: Mapping[str, str]) -> None:
+        self._effect(f"the model of {job} is registered")
         found = self.jobs.get(job)
         self.check(found is not None and found.owner == OWNER, f"S3: the output of a job of somebody else, {job}, was registered")
         self.check(found is not None and found.status == "Completed", f"S2: {job} was registered and has not completed")
         self.check(not self.is_pickled(job), f"S12: the model of {job} was registered, and its folder holds {PICKLE}")
         known = [one for one, made_by in self.models.items() if made_by == job and one != (model, version)]
         self.check(not known, f"S6: {job} was registered as version {version} beside {known}")
+        if found is not None and found.owner == OWNER:
+            right = model.startswith(CATALOGUE.model_name) and version == found.training and tags == found.tags
+            self.check(right, f"S15: the model of {job} is registered as {model}, version {version}, with {dict(tags)}")
         self.models[model, version] = job
 
     # ------------------------------------------------------------------------------------------------- endpoints
@@ -285,13 +391,21 @@ class Azure:
         return found
 
     def create_endpoint(self, name: str, tags: Mapping[str, str]) -> None:
+        self._effect(f"endpoint {name} is created")
         found = self.endpoints.get(name)
         if found:
             self.check(found.owner == OWNER, f"S3: endpoint {name} of somebody else was written over")
             if found.state in ("Creating", "Deleting"):
                 raise errors.TryLater(f"{name} is {found.state}")
             return
-        record = self.read_record(Key(kind=Kind.SERVICE, id=tags[names.SERVICE_TAG]), Service)
+        service = tags.get(names.SERVICE_TAG, "")
+        self.check(tags == {names.OWNER_TAG: OWNER, names.SERVICE_TAG: service}, f"S15: {name} carries {dict(tags)}")
+        known = {self.service_of(tuning) for tuning in self.paths}
+        self.check(service in known, f"S15: {name} is made for {service}, which is no service of any upload")
+        self.check(self.named_for.setdefault(name, service) == service, f"S15: {name} stands for {self.named_for[name]} and {service}")
+        mine = [one for one, whose in self.named_for.items() if whose == service]
+        self.check(len(mine) == 1, f"S15: {service} has the endpoints {mine}")
+        record = self.read_record(Key(kind=Kind.SERVICE, id=service), Service)
         self.check(record is not None and record.endpoint_asked_at is not None, f"S10: {name} is created and the ledger does not say so")
         rested = self.machine.ms - self.deleted_ms.get(name, -(10**9))
         rest = self.policy_rest_ms
@@ -307,6 +421,10 @@ class Azure:
         )
 
     owner = OWNER
+
+    def hangs(self, endpoint: str) -> bool:
+        """Tell whether this endpoint or a deployment of it ever hung."""
+        return any(what.startswith(f"{endpoint} ") for what in self.hanging)
 
     def _hangs(self, what: str, chance: float) -> bool:
         """Tell whether this never leaves Creating; Azure refuses to delete it until a while has passed, up to five hours."""
@@ -345,6 +463,7 @@ class Azure:
         return found
 
     def delete_endpoint(self, name: str) -> None:
+        self._effect(f"endpoint {name} is deleted")
         found = self.endpoints.get(name)
         if found is None or found.state == "Deleting":
             return
@@ -357,6 +476,8 @@ class Azure:
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(found.service)), Service)
         resting = record is not None and record.deleting_endpoint and record.rest_until and record.rest_until > self.machine.now()
         self.check(bool(resting), f"S10: {name} was deleted and the ledger does not say until when its name rests")
+        if record is not None:
+            self._may_be_torn_down(found, record)
         for deployment in found.deployments.values():
             self._may_go(found, deployment)
             self.names_gone.add((name, deployment.name))
@@ -366,7 +487,22 @@ class Azure:
             MINUTE * (0.3 + 2 * self.machine.chance("gone", name, found.incarnation)), self._endpoint_gone, name, found.incarnation
         )
 
+    def _may_be_torn_down(self, found: EndpointHere, record: Service) -> None:
+        """An endpoint goes when it failed and serves nothing, or when its service has slept long enough, and then soon."""
+        serving = [d.name for d in found.deployments.values() if d.served_ms is not None and d.state == "Succeeded"]
+        if not serving and (found.state == "Failed" or (found.state == "Creating" and self.hangs(found.name))):
+            return
+        since = record.asleep_since or record.created_at
+        slept = self.machine.now() - since
+        kept = self.policy.endpoint_kept_for
+        self.check(slept >= kept - SLACK, f"L6: {found.name} is torn down after {slept}, and is kept for {kept}")
+        self.check(record.candidate is None, f"L6: {found.name} is torn down and {record.candidate} waits")
+        if self.healed_ms is not None:
+            late = self.machine.ms - max(_ms(since) + _in_ms(kept), self.healed_ms)
+            self.check(late < HOUR_MS, f"L6: {found.name} is torn down {late / MINUTE:.0f} minutes late")
+
     def create_deployment(self, endpoint: str, wanted: Deployment, tags: Mapping[str, str]) -> None:
+        self._effect(f"deployment {wanted.name} is created")
         found = self._own_endpoint(endpoint, "a deployment was created")
         if (wanted.model, wanted.model_version) not in self.models:
             raise errors.Stop("no such model", next_action="")
@@ -379,6 +515,7 @@ class Azure:
         self.check(wanted.name in {d.name for d in record.deployments}, f"S10: {wanted.name} is created and the ledger does not name it")
         chance, number = self.machine.chance, self.number()
         self._wants_quota(wanted.tuning, f"{endpoint}/{wanted.name}")
+        self._checked_deployment(found, wanted, tags)
         is_good = chance("model", self.models[wanted.model, wanted.model_version]) > 0.12
         found.deployments[wanted.name] = DeploymentHere(wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good)
         self.machine.counts["deployments"] += 1
@@ -389,6 +526,21 @@ class Azure:
         self.machine.at(
             MINUTE * (4 + 14 * chance("deploys", wanted.name, endpoint)), self._deployment_is, endpoint, wanted.name, number, state
         )
+
+    def _checked_deployment(self, endpoint: EndpointHere, wanted: Deployment, tags: Mapping[str, str]) -> None:
+        """What is deployed was trained on the bytes of the upload that it stands for, and says so."""
+        job = self.jobs[self.models[wanted.model, wanted.model_version]]
+        right = {
+            names.OWNER_TAG: OWNER,
+            names.SERVICE_TAG: str(endpoint.service),
+            names.TRAINING_TAG: str(job.training),
+            names.TUNING_TAG: wanted.tuning,
+        }
+        self.check(tags == right, f"S15: {wanted.name} carries {dict(tags)}, not {right}")
+        dataset = standin.dataset_sha256(self.contents.get(wanted.tuning, b""), OWNER)
+        self.check(job.tags.get(names.DATASET_TAG) == dataset, f"S15: {wanted.name} serves a model that saw other bytes than its upload's")
+        self.check(self.service_of(wanted.tuning) == endpoint.service, f"S15: {wanted.name} serves an upload of another service")
+        self.check(wanted.sample in self.prepared, f"S5: the questions {wanted.sample} of {wanted.name} are not there")
 
     def _wants_quota(self, tuning: str, name: str) -> None:
         """Quota is missing for ever, or for a while after the first who asks: everything that was refused is noted for the end."""
@@ -415,12 +567,16 @@ class Azure:
                 self.excuses[deployment.tuning].add("deployment failed")
 
     def delete_deployment(self, endpoint: str, name: str) -> None:
+        self._effect(f"deployment {name} is deleted")
         found = self.endpoints.get(endpoint)
         deployment = found.deployments.get(name) if found else None
         if found is None or deployment is None or deployment.state == "Deleting":
             return
         self._own_endpoint(endpoint, f"{name} was deleted")
         self.check(deployment.owner == OWNER, f"S3: deployment {name} of somebody else was deleted")
+        record = self.read_record(Key(kind=Kind.SERVICE, id=str(found.service)), Service)
+        retires = record is not None and any(d.name == name and d.retiring for d in record.deployments)
+        self.check(retires, f"S10: {name} on {endpoint} is deleted, and the ledger does not say that it retires")
         if found.traffic.get(name):
             raise errors.Stop(f"{name} still has traffic", next_action="")
         if deployment.state == "Creating":
@@ -452,7 +608,13 @@ class Azure:
             self.check(billed <= waits.total_seconds() * 1000, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes unused")
 
     def set_traffic(self, endpoint: str, traffic: Mapping[str, int]) -> None:
+        self._effect(f"the traffic of {endpoint} is set")
         found = self._own_endpoint(endpoint, "traffic was set")
+        self.check(sum(traffic.values()) == 100 or not traffic, f"S7: the shares of {endpoint} are {dict(traffic)}")
+        for name in found.traffic.keys() - traffic.keys():
+            others = [d for d in found.deployments.values() if d.name in traffic]
+            if not others and name in found.deployments:
+                self._may_go(found, found.deployments[name])
         for name, share in traffic.items():
             deployment = found.deployments.get(name)
             if deployment is None or deployment.state != "Succeeded":
@@ -473,18 +635,32 @@ class Azure:
         found.state = "Updating"
         self.machine.at(20_000, self._endpoint_is, endpoint, found.incarnation, "Succeeded")
 
-    def ask(self, endpoint: str, name: str) -> object:
+    def ask(self, endpoint: str, name: str, body: Mapping[str, Any]) -> object:
+        self._effect(f"{name} is asked")
         found = self.endpoints.get(endpoint)
         deployment = found.deployments.get(name) if found else None
         if deployment is None or deployment.state != "Succeeded":
             raise errors.TryLater(f"{name} does not answer")
+        self._checked_question(found, deployment, body)
         self.own_requests[endpoint].append(self.machine.ms)
         if not deployment.is_good:
-            return {}
+            return NO_ANSWERS[int(self.machine.chance("no answer", endpoint, name) * len(NO_ANSWERS))]
         if self.machine.chance("cold", endpoint, name) < 0.1 and not self.machine.healed:
             raise errors.TryLater("it answered with status 503")
         deployment.answered = True
-        return {"output": "It is in hall 3."}
+        return ANSWERS[int(self.machine.chance("answer", endpoint, name) * len(ANSWERS))]
+
+    def _checked_question(self, endpoint: EndpointHere | None, deployment: DeploymentHere, body: Mapping[str, Any]) -> None:
+        """The question comes from the upload's own held-out rows, ends with the user's turn, and was counted before it is asked."""
+        asked = body["input_data"]["input_string"]
+        content = self.contents.get(deployment.tuning, b"").decode()
+        held_out = bool(asked) and asked[-1]["role"] == "user" and all(str(one["content"]) in content for one in asked)
+        self.check(held_out, f"S15: {deployment.name} is asked {asked}, which is no question of its upload")
+        record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint and endpoint.service)), Service)
+        handler = self.machine.running
+        began = self.machine_time(handler.started) - SLACK if handler else self.machine.now()
+        counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
+        self.check(counted, f"S10: {deployment.name} is asked, and our own request is not counted")
 
     def request(self, endpoint: str) -> None:
         """A client asks, wherever the traffic goes."""
@@ -542,6 +718,10 @@ class Azure:
             return None
         failure = plain(f"The training process was killed. {QUOTES}") if job.status == "Failed" else ""
         return Job(name=name, status=job.status, owner=job.owner, training=job.training, failure=failure)
+
+
+def _in_ms(duration: timedelta) -> int:
+    return int(duration / timedelta(milliseconds=1))
 
 
 def _ms(at: datetime) -> int:

@@ -53,7 +53,7 @@ def _random_job_name() -> contextlib.AbstractContextManager[Any]:
         chosen = f"{name}-{self.azure.number()}"
 
         def effect() -> None:
-            self.azure.submit(chosen, tags, out.partition("/paths/")[2].rstrip("/"), asked_as=name)
+            self.azure.submit(chosen, tags, out.partition("/paths/")[2].rstrip("/"), recipe=recipe, uris=uris, asked_as=name)
             newest.setdefault(self, {})[name] = chosen
 
         self.call("trainings.submit", chosen, effect)
@@ -226,7 +226,10 @@ _decide_training = training.decide
 BUGS: dict[str, Bug] = {
     "etag_with_quotes": Bug(what="quotes of an ETag are kept", patch=put(ports, "bare_etag", str), seed=0, promise="S5"),
     "key_by_name": Bug(
-        what="an upload is its path, whatever its version", patch=put(Upload, "id", property(_id_without_the_version)), seed=1, promise="S7"
+        what="an upload is its path, whatever its version",
+        patch=put(Upload, "id", property(_id_without_the_version)),
+        seed=1,
+        promise="S15",
     ),
     "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name, seed=184, promise="S1"),
     "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes, seed=2, promise="A1"),

@@ -184,6 +184,7 @@ class History:
         upload = self.loop.ports.datasets.head(path)
         assert upload is not None
         self.azure.order[upload.id] = (blob.ms, upload.id)
+        self.azure.contents[upload.id], self.azure.paths[upload.id], self.azure.etags[upload.id] = content, path, etag
         event = events.uploaded(path, blob.etag, self.draw)
         self._tell(f"dataset_event_received {path}", partial(doors.dataset_event, event, who="event"), wants=path)
         self._tell(f"dataset_blob_uploaded {path}", partial(doors.dataset_written, CONTAINER, path, who="blob"), wants=path)
@@ -397,7 +398,7 @@ class History:
             late = max((ms - refused[0] for ms in refused), default=0)
             check(late < waits + 2 * HOUR_MS, f"L3: {candidate.tuning} asks for quota {late / MINUTE:.0f} minutes long")
         ends = (service.Stage.TORN_DOWN, service.Stage.BLOCKED)
-        never_was = record.stage == service.Stage.ASLEEP and record.endpoint_asked_at and record.endpoint not in self.azure.endpoints
+        never_was = record.stage == service.Stage.ASLEEP and record.endpoint_asked_at and record.endpoint not in self.azure.named_for
         check(record.stage in ends or bool(never_was), f"L1: {record.key} ends {record.stage}")
         newest = max(record.candidates, key=lambda c: c.order)
         served = record.served == newest.tuning or bool(newest.failure) or record.stage == service.Stage.BLOCKED

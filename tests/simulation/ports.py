@@ -119,8 +119,7 @@ class Datasets:
         return Place(self.azure, folder, manifests)
 
     def wishes(self, folder: str) -> dict[str, object]:
-        self.call("datasets.wishes", folder, lambda: None)
-        return {}
+        return dict(self.call("datasets.wishes", folder, lambda: self.azure.wishes.get(folder, {})))
 
     def uri(self, folder: str, file: str) -> str:
         return f"azureml://datastores/tuneloop_prepared/paths/{folder}/{file}"
@@ -190,7 +189,11 @@ class Preparations:
         self, name: str, *, files: Sequence[str], order: str, out: str, deadline: timedelta, display_name: str, tags: Mapping[str, str]
     ) -> None:
         paths = [uri.partition("/paths/")[2].rstrip("/") for uri in (*files, order, out)]
-        self.call("preparations.submit", name, lambda: self.azure.prepare(name, paths[0], paths[-2], paths[-1], tags))
+
+        def effect() -> None:
+            self.azure.prepare(name, paths[0], paths[-2], paths[-1], tags=tags, deadline=deadline, display_name=display_name)
+
+        self.call("preparations.submit", name, effect)
 
     def cancel(self, name: str) -> None:
         self.call("preparations.cancel", name, lambda: self.azure.cancel(name))
@@ -209,7 +212,7 @@ class Trainings:
 
     def submit(self, name: str, *, recipe: Recipe, uris: Mapping[str, str], out: str, tags: Mapping[str, str]) -> None:
         model = out.partition("/paths/")[2].rstrip("/")
-        self.call("trainings.submit", name, lambda: self.azure.submit(name, tags, model))
+        self.call("trainings.submit", name, lambda: self.azure.submit(name, tags, model, recipe=recipe, uris=uris))
 
     def cancel(self, name: str) -> None:
         self.call("trainings.cancel", name, lambda: self.azure.cancel(name))
@@ -225,7 +228,7 @@ class Trainings:
         return bool(self.call("trainings.registered", version, lambda: (model, version) in self.azure.models))
 
     def register(self, model: str, version: str, *, job: str, tags: Mapping[str, str]) -> None:
-        self.call("trainings.register", f"{model} {version} of {job}", lambda: self.azure.register(model, version, job))
+        self.call("trainings.register", f"{model} {version} of {job}", lambda: self.azure.register(model, version, job, tags))
 
 
 class Endpoints:
@@ -252,7 +255,7 @@ class Endpoints:
         self.call("endpoints.set_traffic", f"{endpoint} {dict(traffic)}", lambda: self.azure.set_traffic(endpoint, traffic))
 
     def ask(self, endpoint: str, scoring_uri: str, *, deployment: str, body: Mapping[str, object]) -> object:
-        return self.call("endpoints.ask", f"{endpoint}/{deployment}", lambda: self.azure.ask(endpoint, deployment))
+        return self.call("endpoints.ask", f"{endpoint}/{deployment}", lambda: self.azure.ask(endpoint, deployment, body))
 
     def log_tail(self, endpoint: str, deployment: str) -> str:
         self.call("endpoints.log_tail", f"{endpoint}/{deployment}", lambda: None)

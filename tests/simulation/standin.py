@@ -44,6 +44,13 @@ def dataset_sha256(content: bytes, salt: str) -> str:
     return result.content_sha256 if isinstance(result, prepare.Prepared) else ""
 
 
+@cache
+def files_of(content: bytes, salt: str) -> dict[str, bytes]:
+    """Return the published file of each side of this content, {} when its rows cannot be used."""
+    result, files = _known(content, prepare.Options(salt=salt))
+    return {side: files[file.name] for side, file in result.files.items()} if isinstance(result, prepare.Prepared) else {}
+
+
 def prepared(
     sources: Sequence[prepare.Source], place: Any, *, options: prepare.Options, workdir: Path, tokenizer: object = None
 ) -> prepare.Prepared | prepare.Refused:

@@ -38,7 +38,8 @@ SECRET_BYTES = tuple(secret.encode() for secret in SECRETS)
 ACTION = re.compile(r" action=([a-z_]+)$")
 HOUR = timedelta(hours=1)
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
-REASONS_TO_FAIL = re.compile(r"planted|gave no answer|is (Creating|Deleting)|provisioning state|does not answer|cannot take traffic")
+REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
+REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
 EXHAUSTED = re.compile(r"(?P<step>\w+) failed (?P<times>\d+) times: (?P<why>.*)")  # the one good reason to stop by itself
 ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; any end may come by a later upload or after too many tries
     Kind.TUNING: {
@@ -227,7 +228,8 @@ class Watch:
         return step in ("Finish", "Cancel", "Settle", "Note", "TakeSlot")
 
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
-        REASONS_TO_FAIL.search(line.why) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
+        reason = REASONS_TO_FAIL.search(line.why) or (REFUSED.search(line.why) and self.azure.hangs(old.endpoint))
+        reason or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
         (old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: ")) or self.broken(
             f"S13: {key} says {line.why}"
         )
