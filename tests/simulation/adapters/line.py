@@ -30,6 +30,10 @@ class Lost(Exception):
     """The connection breaks before an answer is there."""
 
 
+class TooSlow(Exception):
+    """No answer comes for as long as the client waits."""
+
+
 class Unreachable(Exception):
     """No connection comes to be."""
 
@@ -51,6 +55,8 @@ class Session:
         except Lost:
             lost = RemoteDisconnected("Remote end closed connection without response")
             raise requests.ConnectionError(ProtocolError("Connection aborted.", lost)) from None
+        except TooSlow:
+            raise requests.ReadTimeout("Read timed out.") from None
         except Unreachable:
             raise requests.ConnectionError(NewConnectionError(None, "Connection refused")) from None  # type: ignore[arg-type]
         return _response(method, url, answer, stream=stream)

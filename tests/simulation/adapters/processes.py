@@ -1,0 +1,194 @@
+"""
+The app's adapters, a set for each worker process; the SDK clients below them are built once in this Python process.
+
+A client holds no state that a request changes, and building one costs as much as ten exchanges. What an adapter remembers (the owner, the
+workspace's addresses) dies with its instance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from azure.ai.ml import MLClient
+from azure.core.pipeline.policies import _retry
+from azure.storage.blob import _download
+from azure.storage.blob._shared import policies as blob_policies
+from azure.storage.queue._shared import policies as queue_policies
+
+from localcloud.azureml.cloud import Cloud
+from localcloud.azureml.site import Site
+from localcloud.azureml.transport import PUBLIC_BASE, Credential
+from localcloud.azureml.wire import request_of
+from localcloud.clocks import ManualClock
+from shared import settings as app_settings
+from shared.cloud import clients, ledger, prefetch, publishing, storage
+from shared.cloud.announcer import announcer
+from shared.cloud.datasets import BlobDatasets
+from shared.cloud.endpoints import AzureMlEndpoints
+from shared.cloud.jobs import Jobs
+from shared.cloud.metrics import MonitorMetrics
+from shared.cloud.preparations import AzureMlPreparations
+from shared.cloud.trainings import AzureMlTrainings
+from shared.cloud.turns import QueueTurns
+from shared.ports import Ports
+from tests.simulation.adapters import azure as here
+from tests.simulation.adapters.azureml import AtOnce, Files
+from tests.simulation.adapters.line import Line, carried_by
+from tests.simulation.adapters.storage import Answer, Storage
+from tests.simulation.adapters.wire import Asked, WireMachine
+from tests.simulation.azure import OWNER
+
+OWNERS = (OWNER, "00000000-0000-0000-0000-00000000000b", "00000000-0000-0000-0000-00000000000c")  # that an instance would make
+POLLER = "LROPoller"  # how azure-core names its threads
+_ml_client = clients.ml_client
+
+
+def place() -> dict[str, str]:
+    """Return the settings that name the workspace of the local Azure ML."""
+    site = Site(folder=Path())
+    return {"AZURE_SUBSCRIPTION_ID": site.subscription, "AZURE_RESOURCE_GROUP": site.group, "AZUREML_WORKSPACE": site.workspace}
+
+
+class Clients:
+    """What is built once: containers, the queue, an MLClient of the workspace and one of the registry."""
+
+    def __init__(self) -> None:
+        from azure.ai.ml import entities  # noqa: F401 - its first import is no part of a history
+
+        spare = Cloud(Site(folder=Path(mkdtemp()), base=PUBLIC_BASE, clock=ManualClock()), Files(Storage(ManualClock())), here.TOKEN_KEY)
+        self.credential: Any = Credential(spare)
+        settings = app_settings.read(place())
+
+        def answer(method: str, url: str, headers: Any, body: bytes) -> Answer:
+            path = "/" + url.partition("://")[2].partition("/")[2]
+            response = spare.handle(request_of(method, path, headers, body))
+            return Answer(response.status, {"content-length": str(len(response.body)), **response.headers}, response.body)
+
+        with carried_by(Line(answer, lambda _: None)):
+            self.workspace = _ml_client(settings, self.credential)
+            self.registry = _ml_client(settings, self.credential, registry=settings.AZUREML_REGISTRY)
+            account = f"https://{here.ACCOUNT}"
+            where = app_settings.Connection(
+                blob_service_uri=f"{account}.blob.core.windows.net", queue_service_uri=f"{account}.queue.core.windows.net"
+            )
+            connection = storage.Account(where, self.credential, local=False)
+            self.container = {name: connection.container(name) for name in (here.LEDGER, here.DATASETS, here.PREPARED)}
+            self.queue = connection.queue(here.QUEUE)
+
+    def ml_client(self, _settings: object, _credential: object, *, registry: str | None = None) -> MLClient:
+        return self.registry if registry else self.workspace
+
+
+@cache
+def built() -> Clients:
+    return Clients()
+
+
+class Processes:
+    """The ports of whichever instance is at work; a new set after its death."""
+
+    def __init__(self, machine: WireMachine, settings: app_settings.Settings) -> None:
+        self._machine, self._settings = machine, settings
+        self._ports: dict[int, Ports] = {}
+        machine.ended = lambda number: self._ports.pop(number, None)  # type: ignore[assignment]
+
+    def __getattr__(self, port: str) -> Any:
+        handler = self._machine.running
+        number = handler.instance.number if handler else -1
+        if number not in self._ports:
+            self._ports[number] = self._made()
+        return getattr(self._ports[number], port)
+
+    def _made(self) -> Ports:
+        settings, made = self._settings, built()
+        jobs = Jobs(settings, made.credential)
+        endpoints = AzureMlEndpoints(settings, made.credential)
+        return Ports(
+            ledger=ledger.BlobLedger(made.container[here.LEDGER]),
+            datasets=BlobDatasets(
+                made.container[here.DATASETS],
+                made.container[here.PREPARED],
+                datastore=settings.PREPARED_DATASTORE,
+                uploads_datastore=settings.DATASETS_DATASTORE,
+                range_bytes=3_000,
+            ),
+            preparations=AzureMlPreparations(settings, jobs),
+            trainings=AzureMlTrainings(settings, made.credential, jobs),
+            endpoints=endpoints,
+            inventory=endpoints,
+            metrics=MonitorMetrics(settings, made.credential),
+            turns=QueueTurns(made.queue),
+            announcer=announcer("", made.credential, source=settings.workspace_id, local=False),
+        )
+
+
+@contextlib.contextmanager
+def in_place(machine: WireMachine) -> Iterator[None]:
+    """
+    Let the SDKs ask the machine, by its time and its draws, and start no thread beside it.
+
+    A poller of a long operation only reads, and nobody waits for it: it is not started. Any other thread breaks the history.
+    """
+    made = built()
+    draws = random.Random(machine.seed ^ 0x1D5)
+    now = SimpleNamespace(time=lambda: machine.now().timestamp(), sleep=machine.sleep)
+    jitter = SimpleNamespace(Random=lambda: draws)
+    owners = iter(range(1 << 30))
+
+    def identifier() -> uuid.UUID:
+        """The first that a process draws is the owner that it would make; each instance would make another."""
+        handler = machine.running
+        next(owners)
+        number = handler.instance.number if handler else 0
+        return uuid.UUID(OWNERS[number])
+
+    def start(thread: threading.Thread) -> None:
+        if not thread.name.startswith(POLLER):
+            machine.broken(f"The thread {thread.name} would run beside the scheduler")
+        machine.counts["pollers"] += 1
+
+    def nonce() -> str:
+        return f"{draws.getrandbits(64):016x}"
+
+    app_init = ledger.BlobLedger.__init__
+
+    def with_nonce(self: ledger.BlobLedger, container: Any) -> None:
+        app_init(self, container, nonce=nonce)
+
+    azure_log = logging.getLogger("azure")
+    level = azure_log.level
+    azure_log.setLevel(logging.CRITICAL + 1)
+    patches: list[Any] = [
+        carried_by(Line(machine.handle, machine.sleep)),
+        mock.patch.object(clients, "ml_client", made.ml_client),
+        mock.patch.object(threading.Thread, "start", start),
+        mock.patch.object(prefetch, "ThreadPoolExecutor", AtOnce),
+        mock.patch.object(publishing, "ThreadPoolExecutor", AtOnce),
+        mock.patch.object(ledger, "uuid", SimpleNamespace(uuid4=identifier)),
+        mock.patch.object(ledger.BlobLedger, "__init__", with_nonce),
+        mock.patch.object(_retry, "time", now),
+        mock.patch.object(_download, "time", now),
+        mock.patch.object(blob_policies, "random", jitter),
+        mock.patch.object(queue_policies, "random", jitter),
+    ]
+    with contextlib.ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        try:
+            yield
+        finally:
+            azure_log.setLevel(level)
+
+
+__all__ = ["Asked", "Clients", "Processes", "built", "in_place", "place"]
