@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 import requests
-from azure.core.pipeline.transport import RequestsTransport
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from requests.exceptions import ChunkedEncodingError
 from urllib3.exceptions import NewConnectionError, ProtocolError
 from urllib3.response import HTTPResponse
@@ -81,12 +81,12 @@ def carried_by(line: Line) -> Iterator[None]:
     def open_here(self: RequestsTransport) -> None:
         self.session, self._has_been_opened = Session(), True
 
-    def sleep_here(_: RequestsTransport, duration: float) -> None:
+    def sleep_here(_: object, duration: float) -> None:
         _now().sleep(duration)
 
     _lines.append(line)
     try:
-        with mock.patch.object(RequestsTransport, "open", open_here), mock.patch.object(RequestsTransport, "sleep", sleep_here):
+        with mock.patch.object(RequestsTransport, "open", open_here), mock.patch.object(HttpTransport, "sleep", sleep_here):
             yield
     finally:
         _lines.pop()

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -21,8 +22,8 @@ from typing import Any
 from unittest import mock
 
 from azure.ai.ml import MLClient
+from azure.ai.ml.operations import _job_operations
 from azure.core.pipeline.policies import _retry
-from azure.storage.blob import _download
 from azure.storage.blob._shared import policies as blob_policies
 from azure.storage.queue._shared import policies as queue_policies
 
@@ -142,7 +143,7 @@ def in_place(machine: WireMachine) -> Iterator[None]:
     """
     made = built()
     draws = random.Random(machine.seed ^ 0x1D5)
-    now = SimpleNamespace(time=lambda: machine.now().timestamp(), sleep=machine.sleep)
+    now = SimpleNamespace(time=lambda: machine.now().timestamp())
     jitter = SimpleNamespace(Random=lambda: draws)
     owners = iter(range(1 << 30))
 
@@ -178,7 +179,8 @@ def in_place(machine: WireMachine) -> Iterator[None]:
         mock.patch.object(ledger, "uuid", SimpleNamespace(uuid4=identifier)),
         mock.patch.object(ledger.BlobLedger, "__init__", with_nonce),
         mock.patch.object(_retry, "time", now),
-        mock.patch.object(_download, "time", now),
+        mock.patch.object(time, "sleep", machine.sleep),
+        mock.patch.object(_job_operations, "get_git_properties", dict),  # a host has no git; here it would be six processes
         mock.patch.object(blob_policies, "random", jitter),
         mock.patch.object(queue_policies, "random", jitter),
     ]
