@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.adapters.history import AdapterHistory
+from tests.simulation.adapters.history import History
 from tests.simulation.adapters.wire import Mix
 from tests.simulation.history import VALID
 
@@ -21,7 +21,7 @@ SCRIPT_SEED = 7  # a life in which everything ends well
 
 
 def test_an_upload_is_served_falls_asleep_and_is_torn_down_by_the_shipped_adapters() -> None:
-    history = AdapterHistory(SCRIPT_SEED, mix=Mix(), plan={})
+    history = History(SCRIPT_SEED, mix=Mix(), plan={})
     history.upload_at(1, "shop/a.jsonl", VALID[0])
 
     verdict = history.run()

@@ -86,9 +86,7 @@ class WireMachine(machine.Machine):
             raise AssertionError(f"{method} {url} leaves outside of every handler.")
         self.calls += 1
         delay, fault = self._drawn_for(handler, asked)
-        handler.in_flight = (lambda: self.serve(asked)) if fault == "stall" and delay % 2 else None
-        self._pause(handler, delay)
-        handler.in_flight = None
+        self._pass(handler, delay, (lambda: self.serve(asked)) if fault == "stall" and delay % 2 else None)
         shown = f"{method} {asked.path[-70:]}"
         if fault in NOT_DONE:
             self._note(handler, shown, "", fault)
@@ -110,13 +108,13 @@ class WireMachine(machine.Machine):
         if seconds > SLEEP_SECONDS_MAX:
             self.broken(f"W3: a client sleeps for {seconds:.0f} s")
         self._note(handler, "sleeps", f"{seconds:.1f} s", "")
-        self._pause(handler, int(seconds * 1000))
+        self._pass(handler, int(seconds * 1000), None)
 
     def _done(self, handler: Handler, answer: Answer, known: Callable[[], None], fault: str) -> Answer:
         if fault == "lost":
             raise Lost
         if fault == "timeout":
-            self._pause(handler, READ_SECONDS * 1000)
+            self._pass(handler, READ_SECONDS * 1000, None)
             raise TooSlow
         if fault == "failed":
             return _error(500, "InternalError", {})
@@ -124,11 +122,6 @@ class WireMachine(machine.Machine):
             return Answer(answer.status, answer.headers, answer.body[: len(answer.body) // 2])
         known()
         return answer
-
-    def _pause(self, handler: Handler, delay_ms: int) -> None:
-        self.at(delay_ms, handler.resume)
-        self.running = None
-        self._hub.switch()
 
     def _note(self, handler: Handler, call: str, about: Any, fault: str) -> None:
         self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
