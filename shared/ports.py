@@ -208,6 +208,14 @@ class Turns(Protocol):
         ...
 
 
+class Undelivered(Protocol):
+    """Messages that the Functions host or Event Grid gave up before a door took them. They are counted, never read, replayed or deleted."""
+
+    def counts(self) -> Mapping[str, int | None]:
+        """Return how many lie at each place: 0 where the place is not there, None where it could not be looked at. Never raises."""
+        ...
+
+
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Something happened to a record that people may want to know."""
 
@@ -240,3 +248,4 @@ class Ports:
     turns: Turns
     announcer: Announcer
     inventory: Inventory | None = None  # None: nothing is swept
+    undelivered: Undelivered | None = None  # None: nobody looks

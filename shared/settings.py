@@ -40,6 +40,12 @@ class Connection(BaseModel):
     blob_service_uri: str | None = None
     queue_service_uri: str | None = None
 
+    @property
+    def has_queues(self) -> bool:
+        """Tell whether the account has queues: it names them, or (a connection string) names no service in particular."""
+        text = (self.connection_string or "").lower()
+        return bool(self.queue_service_uri) or "queueendpoint=" in text or (bool(text) and "endpoint=" not in text)
+
 
 class Settings(BaseModel):
     """The app's settings. A field without a default must be set."""
@@ -54,6 +60,10 @@ class Settings(BaseModel):
         "tuneloop_datasets", description="Azure ML datastore over DATASETS_CONTAINER; read by jobs that prepare"
     )
     TURNS_QUEUE: ContainerName = Field("turns", description="queue of turns, on the storage account of AzureWebJobsStorage")
+
+    DEAD_LETTER_CONTAINER: ContainerName | Literal[""] = Field(
+        "", description="container of Event Grid's dead letters, on the account of DATASETS; each tick counts them. Empty: nobody looks"
+    )
 
     AZURE_SUBSCRIPTION_ID: ResourceName = Field(description="subscription of the Azure ML workspace")
     AZURE_RESOURCE_GROUP: ResourceName = Field(description="resource group of the Azure ML workspace")
@@ -268,6 +278,8 @@ def _together(settings: Settings) -> list[str]:
             "or rows that the model could read are refused."
         )
     containers = {settings.DATASETS_CONTAINER, settings.PREPARED_CONTAINER, settings.LEDGER_CONTAINER}
+    if settings.DEAD_LETTER_CONTAINER in containers:
+        faults.append("DEAD_LETTER_CONTAINER must be a container of its own, or uploads and records would be counted as dead letters.")
     if len(containers) < 3:
         faults.append(
             "DATASETS_CONTAINER, PREPARED_CONTAINER and LEDGER_CONTAINER must be three containers, or what the app writes would be taken "

@@ -33,15 +33,31 @@ def loop() -> Loop:
     from datetime import UTC, datetime
 
     from shared import settings as app_settings
-    from shared.cloud import announcer, clients, datasets, endpoints, jobs, ledger, metrics, preparations, storage, trainings, turns
+    from shared.cloud import (
+        announcer,
+        clients,
+        datasets,
+        endpoints,
+        jobs,
+        ledger,
+        metrics,
+        preparations,
+        storage,
+        trainings,
+        turns,
+        undelivered,
+    )
     from shared.ports import Ports
     from shared.reconcile.turn import Loop
 
     chosen, credential = settings(), clients.credential()
-    uploads = storage.Account(app_settings.connection(os.environ, "DATASETS"), credential, local=chosen.TUNELOOP_LOCAL)
+    datasets_account = app_settings.connection(os.environ, "DATASETS")
+    uploads = storage.Account(datasets_account, credential, local=chosen.TUNELOOP_LOCAL)
     workspace_jobs = jobs.Jobs(chosen, credential)
     workspace_endpoints = endpoints.AzureMlEndpoints(chosen, credential)
     host = storage.Account(app_settings.connection(os.environ, "AzureWebJobsStorage"), credential, local=chosen.TUNELOOP_LOCAL)
+    poison_queues = [one.queue(undelivered.BLOB_TRIGGER_POISON) for one in ([uploads, host] if datasets_account.has_queues else [host])]
+    dead_letters = uploads.container(chosen.DEAD_LETTER_CONTAINER) if chosen.DEAD_LETTER_CONTAINER else None
     return Loop(
         ports=Ports(
             ledger=ledger.BlobLedger(uploads.container(chosen.LEDGER_CONTAINER)),
@@ -55,6 +71,7 @@ def loop() -> Loop:
             trainings=trainings.AzureMlTrainings(chosen, credential, workspace_jobs),
             endpoints=workspace_endpoints,
             inventory=workspace_endpoints,
+            undelivered=undelivered.StorageUndelivered(poison_queues, dead_letters),
             metrics=metrics.MonitorMetrics(chosen, credential),
             turns=turns.QueueTurns(host.queue(chosen.TURNS_QUEUE)),
             announcer=announcer.announcer(

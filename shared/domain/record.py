@@ -26,6 +26,7 @@ class Kind(StrEnum):
     TRAINING = "training"
     SERVICE = "service"
     SLOTS = "slots"  # no record with a life: see shared.domain.slots
+    UNDELIVERED = "undelivered"  # neither: see shared.domain.undelivered
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, order=True):

@@ -18,7 +18,7 @@ from shared.domain.record import Key, Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
 from shared.plain import plain
-from shared.reconcile import slots, turn
+from shared.reconcile import slots, turn, undelivered
 from shared.reconcile.arrivals import RECORD_ID
 from shared.reconcile.tunings import read, update
 
@@ -51,6 +51,10 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
         record = tuning.opened(upload, owner=owner, now=loop.clock())
         if turn.opened(loop, record, who=who, why=f"{upload.path}, {upload.size} bytes; no event told of it"):
             log.warning("Nobody reported tuning %s; opened now. action=upload_found", record.id)
+    try:
+        undelivered.look(loop)
+    except errors.TuneloopError as error:
+        log.warning("What was not delivered could not be counted (%s). action=undelivered_unknown", plain(str(error)))
     try:
         sweep(loop, who=who)
     except errors.TuneloopError as error:  # the records were looked at all the same

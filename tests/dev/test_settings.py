@@ -210,6 +210,13 @@ def test_what_the_app_writes_never_lies_where_uploads_lie(name: str) -> None:
     assert found.startswith("DATASETS_CONTAINER, PREPARED_CONTAINER and LEDGER_CONTAINER must be three containers")
 
 
+@pytest.mark.parametrize("name", ["datasets", "prepared", "ledger"])
+def test_dead_letters_lie_in_a_container_of_their_own(name: str) -> None:
+    (found,) = faults(DEAD_LETTER_CONTAINER=name)
+
+    assert found.startswith("DEAD_LETTER_CONTAINER must be a container of its own")
+
+
 # ----------------------------------------------------------------------------------------------------------- connections
 
 
@@ -230,6 +237,21 @@ def test_what_the_app_writes_never_lies_where_uploads_lie(name: str) -> None:
 )  # fmt: skip
 def test_a_connection_is_found_by_the_functions_convention(environment: dict[str, str], found: settings.Connection) -> None:
     assert settings.connection(environment, "DATASETS") == found
+
+
+@pytest.mark.parametrize(
+    ("connection", "has"),
+    [
+        (settings.Connection(connection_string="UseDevelopmentStorage=true"), True),
+        (settings.Connection(connection_string="DefaultEndpointsProtocol=https;AccountName=a;AccountKey=k;EndpointSuffix=x"), True),
+        (settings.Connection(connection_string="AccountName=a;AccountKey=k;BlobEndpoint=https://b;"), False),
+        (settings.Connection(connection_string="AccountName=a;BlobEndpoint=https://b;QueueEndpoint=https://q;"), True),
+        (settings.Connection(blob_service_uri="https://b"), False),
+        (settings.Connection(blob_service_uri="https://b", queue_service_uri="https://q"), True),
+    ],
+)
+def test_an_account_has_queues_when_it_names_them_or_nothing_in_particular(connection: settings.Connection, has: bool) -> None:
+    assert connection.has_queues is has
 
 
 @pytest.mark.parametrize("environment", [{}, {"DATASETS": ""}, {"DATASETS__queueServiceUri": "https://q"}, {"AzureWebJobsStorage": "x"}])

@@ -88,6 +88,7 @@ class World:
         self.quota_refusals: list[datetime] = []
         self.queue: list[tuple[datetime, int, tuple[Key, str, datetime | None]]] = []
         self.changes: list[Change] = []
+        self.undelivered: dict[str, int | None] = {}  # place -> messages, None: it cannot be looked at
         self.preparations_alive_max = 0
         self.effects: Counter[str] = Counter()  # of what a service really did
         self.calls = 0
@@ -529,6 +530,14 @@ class FakeTurns:
         self.world.called(lambda: self.world.push(self.world.now + delay, (key, who, promised)))
 
 
+class FakeUndelivered:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def counts(self) -> dict[str, int | None]:
+        return dict(self.world.called(lambda: self.world.undelivered))
+
+
 class FakeAnnouncer:
     def __init__(self, world: World) -> None:
         self.world = world
@@ -552,6 +561,7 @@ def loop_over(world: World, workdir: Path, policy: Policy = POLICY) -> turn.Loop
             turns=FakeTurns(world),
             announcer=FakeAnnouncer(world),
             inventory=FakeEndpoints(world),
+            undelivered=FakeUndelivered(world),
         ),
         policy=policy,
         clock=lambda: world.now,
