@@ -134,6 +134,9 @@ class Settings(BaseModel):
     ENDPOINT_KEPT_FOR: Duration = Field(timedelta(days=7), description="time that a sleeping endpoint keeps its address; 00:00:00: none")
     DELETIONS_PER_TICK_MAX: int = Field(2, ge=0, description="services that one tick may put to sleep, a quarter of the live ones at most")
     TEAR_DOWN_DRY_RUN: bool = Field(False, description="mark idle endpoints but delete nothing")
+    DELETE_ORPHANS_AFTER: Duration = Field(
+        timedelta(0), description="delete an endpoint with our tag that no record names after being unused for so long; 00:00:00: never"
+    )
     REFUSE_PICKLED_MODELS: bool = Field(
         False, description="refuse a model whose folder holds pickles, code or unknown files, or cannot be listed; else it is told"
     )
@@ -171,6 +174,7 @@ class Settings(BaseModel):
             endpoint_rest=longest,
             deletions_per_tick_max=self.DELETIONS_PER_TICK_MAX,
             deletions_dry_run=self.TEAR_DOWN_DRY_RUN,
+            orphans_deleted_after=self.DELETE_ORPHANS_AFTER,
             refuse_pickled_models=self.REFUSE_PICKLED_MODELS,
         )
 

@@ -33,6 +33,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_rest: timedelta = timedelta(minutes=12)  # longer than a function may run, with a margin
     deletions_per_tick_max: int = 2
     deletions_dry_run: bool = False
+    orphans_deleted_after: timedelta = timedelta(0)  # unused, of an endpoint with our tag that no record names; 0: never
     refuse_pickled_models: bool = False  # a model whose folder can run code, or is unknown, ends its training
     paused: bool = False  # the kill switch: look and tell, but change nothing in Azure ML
 

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     SLOTS = "slots"  # no record with a life: see shared.domain.slots
     UNDELIVERED = "undelivered"  # neither: see shared.domain.undelivered
+    ORPHANS = "orphans"  # nor this: see shared.domain.orphans
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, order=True):

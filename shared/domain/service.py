@@ -100,7 +100,7 @@ class QuotaWait(msgspec.Struct, frozen=True, kw_only=True):
 class Service(Header, frozen=True, kw_only=True):
     """The record of one service."""
 
-    text: str  # first folder of the uploads' paths, exact
+    text: str  # first folder of the uploads' paths, exact; '': not known yet, of an endpoint that was taken over
     endpoint: str
     deployments: tuple[Deployment, ...] = ()
     deployments_made: int = 0  # counter behind the names; only ever raised
@@ -291,6 +291,24 @@ def opened(text: str, *, owner: str, now: datetime) -> Service:
         text=text,
         endpoint=names.endpoint(owner, text),
     )
+
+
+def orphaned(id: str, endpoint: str, *, owner: str, now: datetime) -> Service:  # noqa: A002 - the name of the field
+    """Return the record of a service of which only its endpoint and the id in its tag are left; its turns tear the endpoint down."""
+    return Service(kind=Kind.SERVICE, id=id, owner=owner, stage=Stage.FALLING_ASLEEP, created_at=now, text="", endpoint=endpoint)
+
+
+def named(record: Service, text: str) -> Service:
+    """
+    Return the record with the text of its uploads, where it was taken over without one. Should its endpoint not be the one of this text
+    (somebody changed its tags), it is let go of: no record names it then, and it is told of and kept.
+    """
+    if record.text:
+        return record
+    endpoint = names.endpoint(record.owner, text)
+    if record.endpoint == endpoint:
+        return msgspec.structs.replace(record, text=text)
+    return msgspec.structs.replace(record, text=text, endpoint=endpoint, deployments=(), deleting_endpoint=False, scoring_uri="")
 
 
 def offered(record: Service, candidate: Candidate) -> Service:
@@ -513,7 +531,7 @@ def _watch(record: Service, live: Deployment, world: World, policy: Policy, now:
 
 
 def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
-    if record.asleep_since is None and record.candidates:
+    if record.asleep_since is None and (record.candidates or endpoint):  # without candidates: an endpoint that was taken over
         return FallAsleep()
     if endpoint is None:
         return Rest()

@@ -18,7 +18,7 @@ from shared.domain.record import Key, Kind
 from shared.domain.service import IdleClock, Service
 from shared.domain.upload import checked_path, is_dataset
 from shared.plain import plain
-from shared.reconcile import slots, turn, undelivered
+from shared.reconcile import orphans, slots, turn, undelivered
 from shared.reconcile.arrivals import RECORD_ID
 from shared.reconcile.tunings import read, update
 
@@ -64,24 +64,30 @@ def look_again(loop: turn.Loop, lives: turn.Lives, *, who: str) -> None:
 def sweep(loop: turn.Loop, *, who: str) -> None:
     """
     Find endpoints of ours that nobody looks at. A service at rest is woken, and its own turns tear the endpoint down by the rules of every
-    deletion. An endpoint without a record that names it is told of and kept: what is not known is not touched.
+    deletion. An endpoint without a record that names it is told of and kept, unless a setting lets it be taken over where its service
+    has no record at all.
     """
     if loop.ports.inventory is None:
         return
     alive = set(loop.ports.ledger.active())
+    unclaimed = []
     for endpoint in loop.ports.inventory.owned(loop.ports.ledger.owner()):
         tag = endpoint.service or ""
-        record = _readable(loop, Key(kind=Kind.SERVICE, id=tag)) if RECORD_ID.fullmatch(tag) else None
+        key = Key(kind=Kind.SERVICE, id=tag)
+        record = _readable(loop, key) if RECORD_ID.fullmatch(tag) else None
         if record is None or record.endpoint != endpoint.name:
             log.error(
                 "Endpoint %s carries our tag and no record names it; it is kept, perhaps billed. action=orphan_found", plain(endpoint.name)
             )
+            if record is None and RECORD_ID.fullmatch(tag) and loop.ports.ledger.read(key) is None:
+                unclaimed.append(endpoint)
         elif record.key not in alive:
             loop.ports.ledger.activate(record.key)
             turn.bring_forward(loop, record.key, Service, who=who)
             log.warning(
                 "%s rests and its endpoint %s is there; it is looked at again. action=left_behind_found", record.key, record.endpoint
             )
+    orphans.take_over(loop, unclaimed, who=who)
 
 
 def tear_down_idle_endpoints(loop: turn.Loop, *, who: str) -> None:

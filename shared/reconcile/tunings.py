@@ -143,7 +143,7 @@ def _offer(desk: Desk[tuning.Tuning]) -> Outcome[tuning.Tuning]:
     fresh = service.offered(service.opened(record.service, owner=record.owner, now=desk.now), candidate)
     if not opened(loop, fresh, who=f"tuning {record.id}", why=f"The first upload to {record.service}."):
         loop.ports.ledger.activate(fresh.key)
-        update(loop, fresh.key, service.Service, lambda found: service.offered(found, candidate))
+        update(loop, fresh.key, service.Service, lambda found: service.offered(service.named(found, record.service), candidate))
     offered = desk.change(stage=tuning.Stage.OFFERED, reason="")
     return Outcome(record=offered, what="offered", why=f"Training {good.id} is a candidate of {record.service}.", ring=(fresh.key,))
 

@@ -87,6 +87,7 @@ class DeploymentHere:
     answered: bool = False
     idle_seen: list[int] = field(default_factory=list)  # when a handler was told, truthfully, that nobody had used it for the window
     used_ms: int = 0  # newest request of a client
+    is_orphan: bool = False  # of an endpoint with our tag whose record was lost before this history began
 
 
 @dataclass
@@ -593,8 +594,20 @@ class Azure:
             "gone",
         )
 
+    def add_orphan(self, name: str, service: str) -> None:
+        """An endpoint that serves and whose record is lost."""
+        lost = EndpointHere(name, self.owner, service, self.number(), "Succeeded", {"d4-01234567": 100})
+        lost.deployments["d4-01234567"] = DeploymentHere("d4-01234567", self.owner, "", self.number(), "Succeeded", 0, is_orphan=True)
+        self.endpoints[name] = lost
+        self.machine.counts["orphans"] += 1
+
     def _may_go(self, endpoint: EndpointHere, deployment: DeploymentHere) -> None:
         """Look whether a deployment that served is replaced, or was seen idle, and idle again after the grace."""
+        if deployment.is_orphan:
+            unused, age = self.machine.ms - deployment.used_ms, self.policy.orphans_deleted_after.total_seconds() * 1000
+            record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
+            wanted = record is not None and record.candidates  # an upload came back to it: what serves without a proof has to go
+            self.check(wanted or unused >= age, f"S4: {endpoint.name} has no record, was used {unused / MINUTE:.0f} minutes ago and goes")
         if deployment.served_ms is None or any(share for name, share in endpoint.traffic.items() if name != deployment.name):
             return
         grace, seen = self.policy.idle_grace.total_seconds() * 1000, deployment.idle_seen

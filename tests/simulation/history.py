@@ -11,7 +11,7 @@ import logging
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,6 +25,7 @@ from unittest import mock
 import msgspec
 
 from shared import doors, wiring
+from shared.domain import names as names_of
 from shared.domain import service, slots, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
@@ -50,6 +51,7 @@ POLICY = Policy(
     cancel_deadline=timedelta(minutes=40),
     deployment_deadline=timedelta(hours=1),
     quota_deadline=timedelta(hours=3),
+    orphans_deleted_after=timedelta(minutes=100),
     idle_after=timedelta(minutes=40),
     idle_grace=timedelta(minutes=12),
     endpoint_kept_for=timedelta(hours=1),
@@ -171,6 +173,17 @@ class History:
             self.upload_at(at, path, content)
             if soon() < 0.15:  # somebody saw a mistake and uploads again while the first is being read
                 self.upload_at(at + 2 * soon(), path, VALID[int(soon() * 3)])
+
+        self._draw_orphan(random.Random(self.machine.seed ^ 0x0F4A).random)
+
+    def _draw_orphan(self, draw: Callable[[], float]) -> None:
+        """In one of twelve histories somebody lost a record; its endpoint goes on, used for a while, and an upload may come back to it."""
+        if draw() < 1 / 12:
+            text = ("lost", SERVICES[0])[draw() < 0.3]
+            name = names_of.endpoint(OWNER, text)
+            self.azure.add_orphan(name, names_of.service_id(OWNER, text))
+            for _ in range(int(draw() * 12)):
+                self.machine.at(draw() * 250 * MINUTE, self.azure.request, name)
 
     def upload_at(self, minutes: float, path: str, content: bytes) -> None:
         self.uploads_left += 1
@@ -400,6 +413,8 @@ class History:
         ends = (service.Stage.TORN_DOWN, service.Stage.BLOCKED)
         never_was = record.stage == service.Stage.ASLEEP and record.endpoint_asked_at and record.endpoint not in self.azure.named_for
         check(record.stage in ends or bool(never_was), f"L1: {record.key} ends {record.stage}")
+        if not record.candidates:  # it was taken over to be torn down
+            return
         newest = max(record.candidates, key=lambda c: c.order)
         served = record.served == newest.tuning or bool(newest.failure) or record.stage == service.Stage.BLOCKED
         check(served, f"S7: {record.key} ends without having served its newest good upload {newest.tuning}")

@@ -152,6 +152,8 @@ class Watch:
         if key.kind is Kind.SLOTS:
             self._slots(msgspec.convert(old_body, Slots), msgspec.convert(body, Slots))
             return
+        if key.kind is Kind.ORPHANS:
+            return
         old: Any = self.azure.read_record(key, RECORD_TYPES[key.kind])
         new = msgspec.convert(body, RECORD_TYPES[key.kind])
         self.azure.remember(key, new)
@@ -177,6 +179,7 @@ class Watch:
             return
         name = handler.name if handler else ""
         foreseen = (word == "turn_poisoned" and name.startswith("turn_poisoned")) or (word == "message_dropped" and name == "forged turn")
+        foreseen = foreseen or (word == "orphan_found" and name == "look_again" and bool(self.machine.counts["orphans"]))
         foreseen or self.broken(f"The app logged: {line}")
 
     def _is_now(self, at: datetime, handler: Handler) -> bool:
@@ -396,9 +399,8 @@ class Watch:
             forward = old.served is None or old.served not in order or new.served not in order or order[new.served] > order[old.served]
             forward or broken(f"S7: {key} served {old.served} and now an earlier upload, {new.served}")
         if new.deleting_endpoint and (not old.deleting_endpoint or new.rest_until != old.rest_until):
-            rests = new.rest_until is not None and new.rest_until >= self.machine.now() + self.azure.rest - self.slack - timedelta(
-                minutes=10
-            )
+            held_up = timedelta(minutes=11)  # this write, by a worker that was ended after ten minutes with its request under way
+            rests = new.rest_until is not None and new.rest_until >= self.machine.now() + self.azure.rest - self.slack - held_up
             rests or broken(f"S10: {key} is about to delete {new.endpoint}, and its name does not rest")
         not old.rest_until or (new.rest_until and new.rest_until >= old.rest_until) or broken(
             f"S8: the rest of {new.endpoint} was shortened"
@@ -455,7 +457,11 @@ class Watch:
             return
         deployment = next((d for d in old.deployments if d.tuning == tuning), None)
         mute = deployment is not None and deployment.smoke_passed is False
-        explained = mute or tuning in self.azure.excuses or old.endpoint_failures >= self.policy.step_attempts_max
+        asked_at = deployment.submitted_at if deployment else None
+        late = (
+            asked_at is not None and self.machine.now() >= asked_at + self.policy.deployment_deadline - self.slack
+        )  # every request was lost
+        explained = mute or late or tuning in self.azure.excuses or old.endpoint_failures >= self.policy.step_attempts_max
         explained or self.broken(f"L1: {old.key} gave {tuning} up without need: {failure}")
         handler = self.machine.running
         if deployment and handler and not handler.is_hurt:
