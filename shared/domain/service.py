@@ -123,9 +123,10 @@ class Service(Header, frozen=True, kw_only=True):
 
     @property
     def candidate(self) -> Candidate | None:
-        """The newest offered training, unless it has been live already or was given up."""
-        newest = max(self.candidates, key=lambda c: c.order, default=None)
-        return None if newest is None or newest.failure or newest.tuning == self.served else newest
+        """The newest offered training that was not given up, unless it, or a later one, has been live already."""
+        newest = max((c for c in self.candidates if not c.failure), key=lambda c: c.order, default=None)
+        served = next((c for c in self.candidates if c.tuning == self.served), None)
+        return None if newest is None or (served and newest.order <= served.order) else newest
 
     @property
     def tags(self) -> dict[str, str]:
@@ -222,10 +223,11 @@ class Promote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GiveUp(msgspec.Struct, frozen=True, kw_only=True):
-    """Give the candidate up; its deployment retires, the traffic stays where it is."""
+    """Give the candidate up; its deployment retires, the traffic stays where it is, and an earlier one may be tried."""
 
     tuning: str
     reason: str
+    all_of_them: bool = False  # True: nothing of it is about the model, an earlier one would end the same way
 
 
 class DeleteDeployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,7 +394,7 @@ def _wait_for_endpoint(record: Service, endpoint: EndpointView, policy: Policy, 
     candidate = record.candidate
     if candidate and (record.live or record.endpoint_failures >= policy.step_attempts_max):
         reason = f"Endpoint {record.endpoint} was still {endpoint.state} after {policy.deployment_deadline}."
-        return GiveUp(tuning=candidate.tuning, reason=reason)
+        return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
     if not _may_ask_to_delete(record, policy, now):
         return wait
     if record.live is None and not endpoint.traffic and all(d.owner == record.owner for d in endpoint.deployments):
@@ -464,7 +466,8 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
         return CreateEndpoint()
     if endpoint.state.lower() == "failed" and record.live is None:  # with a live one an update failed: it still serves
         if record.endpoint_failures >= policy.step_attempts_max:
-            return GiveUp(tuning=candidate.tuning, reason=f"Endpoint {record.endpoint} failed {record.endpoint_failures} times.")
+            reason = f"Endpoint {record.endpoint} failed {record.endpoint_failures} times."
+            return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
         return DeleteEndpoint(reason="Its creation failed.")
     deployment = record.deployment_for(candidate.tuning)
     if deployment is None:

@@ -81,7 +81,8 @@ def _refused_for_quota(desk: Desk[service.Service], candidate: service.Candidate
     wait = service.refused_for_quota(desk.record, candidate, said, policy, now)
     if wait is None:
         reason = f"There was no quota for it within {policy.quota_deadline}. {said}"
-        return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=reason), next_action=error.next_action)
+        given_up = service.GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
+        return _give_up(desk, given_up, next_action=error.next_action)
     deployments = tuple(  # Azure did not accept it: it is not on its way, and not late
         msgspec.structs.replace(d, submitted_at=None) if d.tuning == candidate.tuning else d for d in desk.record.deployments
     )
@@ -224,10 +225,12 @@ def _give_up(desk: Desk[service.Service], step: service.GiveUp, next_action: str
         except errors.TuneloopError:
             tail = ""  # the reason stands without it
     reason = f"{step.reason} {tail}".strip()[-2000:] if not tail else f"{step.reason} Its log ends: {tail[-1000:]}"
-    candidates = tuple(msgspec.structs.replace(c, failure=reason) if c.tuning == step.tuning else c for c in record.candidates)
+    waited = {step.tuning} | ({c.tuning for c in record.candidates if not c.failure} - {record.served} if step.all_of_them else set())
+    candidates = tuple(msgspec.structs.replace(c, failure=reason) if c.tuning in waited else c for c in record.candidates)
     deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.tuning == step.tuning else d for d in record.deployments)
     given_up = desk.change(candidates=candidates, deployments=deployments, quota=None, reason=reason, next_action=next_action)
-    given_up = msgspec.structs.replace(given_up, stage=service.Stage.LIVE if given_up.live else service.Stage.FALLING_ASLEEP)
+    idle = service.Stage.LIVE if given_up.live else service.Stage.FALLING_ASLEEP
+    given_up = msgspec.structs.replace(given_up, stage=service.Stage.DEPLOYING if given_up.candidate else idle)
     return Outcome(record=given_up, what="candidate_given_up", why=reason)
 
 

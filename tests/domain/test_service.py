@@ -203,7 +203,7 @@ END = [
 MISHAPS = [
     Line(name="endpoint failed", record=OFFERED, world=endpoint(state="Failed"), step=DeleteEndpoint(reason="Its creation failed.")),
     Line(name="endpoint failed too often", record=but(OFFERED, endpoint_failures=5), world=endpoint(state="Failed"),
-         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} failed 5 times.")),
+         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} failed 5 times.", all_of_them=True)),
     Line(name="an update of the endpoint failed while it serves: it is kept, the candidate goes on", record=UPDATING,
          world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Succeeded"), traffic=BLUE_100, state="Failed"),
          step=SmokeTest(deployment=GREEN, scoring_uri=URI)),
@@ -245,7 +245,7 @@ HANGING = [
          world=endpoint(state="Updating"), step=waits(f"Endpoint {NEW.endpoint} is Updating.", LATE + POLICY.look_every)),
     Line(name="it hung too often: the candidate is given up", record=but(OFFERED, endpoint_failures=5, **SLOW), now=LATE,
          world=endpoint(state="Creating"),
-         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} was still Creating after 2:00:00.")),
+         step=GiveUp(tuning="t1", reason=f"Endpoint {NEW.endpoint} was still Creating after 2:00:00.", all_of_them=True)),
     Line(name="nobody wants it any more: deleted all the same", record=but(EMPTY, **SLOW), now=LATE, world=endpoint(state="Creating"),
          step=DeleteEndpoint(reason=hangs(SLOW["waited_for"]))),
     Line(name="Azure refused to delete it: waited for, and told", record=but(OFFERED, deleting_endpoint=True, **SLOW, **ASKED), now=LATE,
@@ -260,7 +260,7 @@ HANGING = [
          record=but(OFFERED, waited_since=NOON, waited_for=f"Endpoint {NEW.endpoint} is Deleting."),
          step=DeleteEndpoint(reason=hangs(f"Endpoint {NEW.endpoint} is Deleting."))),
     Line(name="hangs while it serves: never deleted, the candidate is given up", record=but(UPDATING, **UPDATING_LONG), now=LATE,
-         world=SERVES, step=GiveUp(tuning="t2", reason=f"Endpoint {NEW.endpoint} was still Updating after 2:00:00.")),
+         world=SERVES, step=GiveUp(tuning="t2", reason=f"Endpoint {NEW.endpoint} was still Updating after 2:00:00.", all_of_them=True)),
     Line(name="what was given up on it is asked to go all the same", now=LATE, world=SERVES,
          record=but(LIVE, deployments=(LIVE_BLUE, deployed(SECOND, 2, retiring=True)), **UPDATING_LONG),
          step=DeleteDeployment(name=GREEN.name, reason=hangs(f"Endpoint {NEW.endpoint} is Updating."))),
@@ -408,8 +408,48 @@ def test_what_was_given_up_or_has_been_live_is_no_candidate_any_more() -> None:
     assert but(NEW, candidates=(FIRST,), served="t1").candidate is None
 
 
-def test_a_failed_later_candidate_does_not_bring_an_earlier_one_back() -> None:
-    assert but(NEW, candidates=(FIRST, msgspec.structs.replace(SECOND, failure="x"))).candidate is None
+def candidates(*failed: int, of: int = 3) -> tuple[Candidate, ...]:
+    at = [NOON + timedelta(days=n) for n in range(of)]
+    return tuple(msgspec.structs.replace(FIRST, tuning=f"t{n}", uploaded_at=at[n], failure="x" if n in failed else "") for n in range(of))
+
+
+@pytest.mark.parametrize(
+    ("failed", "served", "tried"),
+    [((), None, "t2"), ((2,), None, "t1"), ((1, 2), None, "t0"), ((0, 1, 2), None, None), ((2,), "t0", "t1"), ((2,), "t1", None),
+     ((1, 2), "t0", None), ((0,), "t2", None), ((), "t2", None), ((), "t1", "t2")],
+    ids=["the newest", "it failed: the one before", "both failed: the oldest", "all failed", "the one between, not yet tried",
+         "what serves stays", "no way behind what serves", "an old failure", "the newest serves", "a newer one than what serves"],
+)  # fmt: skip
+def test_the_newest_that_was_not_given_up_and_is_newer_than_what_served_is_tried(
+    failed: tuple[int, ...], served: str | None, tried: str | None
+) -> None:
+    found = but(NEW, candidates=candidates(*failed), served=served).candidate
+
+    assert (found and found.tuning) == tried
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_whichever_fail_and_in_whatever_order_they_are_offered_the_newest_good_one_serves(good: list[bool], random: Any) -> None:
+    """Each candidate is tried at most once; what was tried and is good serves from then on."""
+    all_of_them = list(candidates(of=len(good)))
+    record, tried = NEW, []
+    offers = random.sample(all_of_them, len(all_of_them))
+    while offers or record.candidate:
+        if offers and (not record.candidate or random.random() < 0.5):
+            record = service.offered(record, offers.pop())
+            continue
+        assert record.candidate
+        number = int(record.candidate.tuning[1:])
+        tried.append(number)
+        if good[number]:
+            record = but(record, served=record.candidate.tuning)
+        else:
+            left = [msgspec.structs.replace(c, failure="x") if c == record.candidate else c for c in record.candidates]
+            record = but(record, candidates=tuple(left))
+
+    best = max((n for n, is_good in enumerate(good) if is_good), default=None)
+    assert record.served == (None if best is None else f"t{best}")
+    assert len(tried) == len(set(tried))
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,23 @@ def test_a_deployment_that_fails_is_deleted_and_the_old_one_keeps_the_traffic(st
     assert story.world.endpoints[found.endpoint]["traffic"] == {first: 100}
 
 
+def test_when_the_newest_model_is_bad_the_one_before_it_that_was_never_tried_is_served(story):
+    story.uploaded("support-bot/1.jsonl")
+    story.run(timedelta(minutes=5))
+    story.uploaded("support-bot/2.jsonl", fakes.ROWS.replace(b"hall", b"dock"))  # ready before the first is deployed
+    story.run(timedelta(minutes=25))
+    story.world.answer = {}
+    while not any(c.failure for c in only(story, Kind.SERVICE).candidates):
+        story.run(timedelta(minutes=1))
+    story.world.answer = {"output": "It is in hall 3."}
+    story.run(HOUR / 2)
+
+    found = only(story, Kind.SERVICE)
+    assert found.live.tuning == found.candidates[0].tuning
+    assert found.candidates[1].failure
+    assert story.world.effects["job"] == 2
+
+
 def test_a_model_that_answers_with_an_empty_object_never_gets_traffic(story):
     story.world.answer = {}
     story.uploaded("support-bot/2026-11.jsonl")

@@ -406,7 +406,8 @@ class History:
         check = self.azure.check
         for candidate in record.candidates:
             refused, waits = self.azure.quota_refused[candidate.tuning], self.policy.quota_deadline.total_seconds() * 1000
-            waited = "no quota" not in candidate.failure or (bool(refused) and refused[-1] - refused[0] >= waits)
+            others = [self.azure.quota_refused[c.tuning] for c in record.candidates if c.failure == candidate.failure]
+            waited = "no quota" not in candidate.failure or any(ms and ms[-1] - ms[0] >= waits for ms in others)
             check(waited, f"L1: {candidate.tuning} is given up for want of quota before its deadline: {candidate.failure}")
             late = max((ms - refused[0] for ms in refused), default=0)
             check(late < waits + 2 * HOUR_MS, f"L3: {candidate.tuning} asks for quota {late / MINUTE:.0f} minutes long")
@@ -415,9 +416,10 @@ class History:
         check(record.stage in ends or bool(never_was), f"L1: {record.key} ends {record.stage}")
         if not record.candidates:  # it was taken over to be torn down
             return
-        newest = max(record.candidates, key=lambda c: c.order)
-        served = record.served == newest.tuning or bool(newest.failure) or record.stage == service.Stage.BLOCKED
-        check(served, f"S7: {record.key} ends without having served its newest good upload {newest.tuning}")
+        newest = max((c for c in record.candidates if not c.failure), key=lambda c: c.order, default=None)
+        order = next((c.order for c in record.candidates if c.tuning == record.served), None)
+        served = newest is None or (order is not None and order >= newest.order) or record.stage == service.Stage.BLOCKED
+        check(served, f"S7: {record.key} ends without having served its newest good upload {newest and newest.tuning}")
 
 
 def lived(seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None = None, policy: Policy | None = None) -> Verdict:

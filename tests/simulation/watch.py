@@ -461,7 +461,8 @@ class Watch:
         late = (
             asked_at is not None and self.machine.now() >= asked_at + self.policy.deployment_deadline - self.slack
         )  # every request was lost
-        explained = mute or late or tuning in self.azure.excuses or old.endpoint_failures >= self.policy.step_attempts_max
+        full = "no quota" in failure and any("no quota" in self.azure.excuses[c.tuning] for c in old.candidates)
+        explained = mute or late or full or tuning in self.azure.excuses or old.endpoint_failures >= self.policy.step_attempts_max
         explained or self.broken(f"L1: {old.key} gave {tuning} up without need: {failure}")
         handler = self.machine.running
         if deployment and handler and not handler.is_hurt:
