@@ -473,7 +473,8 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
     if deployment is None:
         return ReserveDeployment(candidate=candidate)
     view = endpoint.deployment(deployment.name)
-    if view is None and deployment.submitted_at and deployment.is_late(policy, now):
+    was_refused = record.attempt_of == CreateDeployment.__name__  # or its worker died: it may be that nobody was asked
+    if view is None and deployment.submitted_at and not was_refused and deployment.is_late(policy, now):
         reason = f"Deployment {deployment.name} was asked for and never showed, {policy.deployment_deadline} long."
         return GiveUp(tuning=candidate.tuning, reason=reason)
     if view is None:

@@ -139,7 +139,10 @@ def _reserve(desk: Desk[service.Service], step: service.ReserveDeployment) -> Ou
 
 
 def _create_deployment(desk: Desk[service.Service], step: service.CreateDeployment) -> Outcome[service.Service]:
-    submitted_at = step.deployment.submitted_at or desk.now
+    was_refused = (
+        desk.record.attempts > 1
+    )  # as far as anybody knows, and hours may have passed since: the deadline is of the request that lands
+    submitted_at = desk.now if was_refused else step.deployment.submitted_at or desk.now
     deployments = _with(desk.record, step.deployment.name, lambda d: msgspec.structs.replace(d, submitted_at=submitted_at))
     desk.save(desk.change(deployments=deployments))
     tags = {**desk.record.tags, names.TRAINING_TAG: step.deployment.training, names.TUNING_TAG: step.deployment.tuning}

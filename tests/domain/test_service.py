@@ -80,6 +80,7 @@ def endpoint(*deployments: tuple[Deployment, str], traffic: dict[str, int] | Non
 
 
 BLUE, GREEN = deployed(FIRST, 1), deployed(SECOND, 2)
+ASKED_BLUE = deployed(FIRST, 1, submitted_at=NOON)
 TESTED, MUTE = deployed(SECOND, 2, smoke_passed=True), deployed(SECOND, 2, smoke_passed=False)
 TESTED_BLUE = msgspec.structs.replace(BLUE, smoke_passed=True)
 LIVE_BLUE = deployed(FIRST, 1, smoke_passed=True, live_at=NOON - timedelta(days=1))
@@ -89,6 +90,7 @@ RETIRING_BLUE = deployed(FIRST, 1, retiring=True)
 NOTHING = World()
 OFFERED = but(NEW, candidates=(FIRST,))
 RESERVED = but(OFFERED, deployments=(BLUE,), deployments_made=1, stage=Stage.DEPLOYING)
+NEVER_SHOWN = but(RESERVED, deployments=(ASKED_BLUE,))
 LIVE = but(OFFERED, deployments=(LIVE_BLUE,), deployments_made=1, served="t1", stage=Stage.LIVE)
 UPDATING = but(LIVE, candidates=(FIRST, SECOND), deployments=(LIVE_BLUE, GREEN), deployments_made=2)
 RETIRING = but(LIVE, deployments=(RETIRING_BLUE,))
@@ -122,6 +124,10 @@ FIRST_LIFE = [
          step=waits(f"Endpoint {NEW.endpoint} is Creating.")),
     Line(name="endpoint ready: a name first", record=OFFERED, world=endpoint(), step=ReserveDeployment(candidate=FIRST)),
     Line(name="name reserved", record=RESERVED, world=endpoint(), step=CreateDeployment(deployment=BLUE)),
+    Line(name="asked for, accepted, and it never showed", record=NEVER_SHOWN, now=NOON + POLICY.deployment_deadline, world=endpoint(),
+         step=GiveUp(tuning="t1", reason=f"Deployment {BLUE.name} was asked for and never showed, 2:00:00 long.")),
+    Line(name="asked for in vain, hours ago: again", record=but(NEVER_SHOWN, attempt_of="CreateDeployment", attempts=1),
+         now=NOON + POLICY.deployment_deadline, world=endpoint(), step=CreateDeployment(deployment=ASKED_BLUE)),
     Line(name="deployment is being made", record=RESERVED, world=endpoint((BLUE, "Creating")),
          step=waits(f"Deployment {BLUE.name} is Creating.")),
     Line(name="a state that Azure invents tomorrow", record=RESERVED, world=endpoint((BLUE, "Warming")),

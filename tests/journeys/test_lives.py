@@ -9,6 +9,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from shared import errors
 from shared.domain import names, service, training, tuning
 from shared.domain.record import Key, Kind
 from shared.reconcile import arrivals
@@ -355,6 +356,28 @@ def test_a_deployment_that_was_accepted_and_never_shows_is_given_up_at_its_deadl
 
     (candidate,) = only(story, Kind.SERVICE).candidates
     assert "never showed" in candidate.failure
+
+
+def test_a_deployment_whose_first_request_failed_before_a_long_pause_has_its_whole_deadline_afterwards(story):
+    asked, create = [], story.loop.ports.endpoints.create_deployment
+
+    def refused_once(*about, **tags):
+        asked.append(story.world.now)
+        if len(asked) == 1:
+            paused.add(True)
+            raise errors.TryLater("503")
+        create(*about, **tags)
+
+    paused: set[bool] = set()
+    story.loop = replace(story.loop, paused=lambda: bool(paused))
+    story.loop.ports.endpoints.create_deployment = refused_once
+    story.uploaded("support-bot/2026-11.jsonl")
+    story.run(5 * HOUR)
+    assert len(asked) == 1
+    paused.clear()
+    story.run(timedelta(minutes=40))
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
 
 
 def test_a_turn_that_failed_too_often_is_announced_and_replays_nothing(story):

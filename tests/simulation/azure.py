@@ -69,6 +69,7 @@ class JobHere:
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
     out: str = ""  # of a training: the folder of its model
     asked_ms: int = 0
+    end_wanted: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     statuses: set[str] = field(default_factory=set)  # that it ever had
     ended_ms: int | None = None
@@ -99,6 +100,7 @@ class EndpointHere:
     state: str = "Creating"
     traffic: dict[str, int] = field(default_factory=dict)
     deployments: dict[str, DeploymentHere] = field(default_factory=dict)
+    made_ms: int = 0
 
 
 class Azure:
@@ -128,6 +130,12 @@ class Azure:
         self.paid_as: dict[str, str] = {}  # training, by what is paid for
         self.named_for: dict[str, str] = {}  # service, by endpoint
         self.paused_since_ms: int | None = None
+        self.skew = timedelta(0)  # how far two clocks of the app may be apart
+        self.candidate_ms: dict[str, int] = {}  # when a candidate of its service was offered or given up, by endpoint
+        self.orphans: set[str] = set()  # endpoints that carry our tag and that no record names
+        self.unreadable: set[Key] = set()  # records of another version of the app
+        self.extra: dict[str, object] = {}  # what another version of the app writes into each record
+        self.strangers_gone: set[str] = set()  # endpoints of somebody else that he has deleted
         self.on_job_end: Callable[[str, str], None] = lambda _name, _status: None
         self.on_traffic: Callable[[str], None] = lambda _endpoint: None
         self.healed_ms: int | None = None
@@ -216,7 +224,7 @@ class Azure:
         people = sum(1 for k in self.records if k.kind is Kind.TUNING)
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         chance = self.machine.chance
-        late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
+        late = self._shows_after(name)
         shows_at = self.machine.ms + int(late)
         made = JobHere(name, tags.get(names.OWNER_TAG), training, content, shows_at, out=out, asked_ms=self.machine.ms)
         made.statuses, made.tags = {"Queued"}, dict(tags)
@@ -229,6 +237,16 @@ class Azure:
         if end == "Completed":
             self.machine.at(lasts * 0.95, self._job_is, name, "Finalizing")
         self.machine.at(lasts, self._job_is, name, end)
+
+    def _shows_after(self, name: str) -> float:
+        """A job that was accepted shows at once, soon, or after hours."""
+        luck, long = self.machine.chance("shows late", name), self.machine.chance("shows", name)
+        return 90_000 * long if 0.01 <= luck < 0.2 else (60 + 180 * long) * MINUTE if luck < 0.01 else 0
+
+    def showed_late(self, name: str) -> bool:
+        """Tell whether nobody could see this job for so long that it had to be given up."""
+        job = self.jobs.get(name)
+        return job is not None and job.shows_at - job.asked_ms >= HOUR_MS
 
     def _checked_job(self, name: str, tags: Mapping[str, str], out: str, recipe: Recipe, uris: Mapping[str, str]) -> str:
         """Look at what a job that trains is asked to do; return what it is that is paid for."""
@@ -278,7 +296,7 @@ class Azure:
         alive = [j.name for j in self.jobs.values() if j.tuning == tuning and j.status in ALIVE]
         self.check(not alive, f"S1: job {name} is paid for beside {alive}, of the same upload")
         chance = self.machine.chance
-        late = 90_000 * chance("shows", name) if chance("shows late", name) < 0.2 else 0
+        late = self._shows_after(name)
         self.jobs[name] = JobHere(
             name, tags.get(names.OWNER_TAG), None, "", self.machine.ms + int(late), "Running", tuning, (upload, order, out)
         )
@@ -324,8 +342,9 @@ class Azure:
             ago = (self.machine.ms - job.ended_ms) // MINUTE
             self.check(ago <= SEEN_WITHIN_MINUTES, f"L1: job {name} is asked to end, and has ended {ago} minutes ago")
             return
-        if job.status != "CancelRequested":
+        if job.status != "CancelRequested" and not job.end_wanted:
             self._may_be_canceled(job)
+        job.end_wanted = True
         luck, chance = self.machine.chance("cancel", name), self.machine.chance
         if luck >= 0.1:
             job.status = "CancelRequested"
@@ -343,10 +362,10 @@ class Azure:
         path = self.paths.get(job.tuning or "", "")
         replaced = bool(job.tuning) and (path not in self.blobs or bare_etag(self.blobs[path].etag) != self.etags[job.tuning or ""])
         late = self.machine.ms - job.asked_ms - deadline
-        early = late >= -SLACK_MS or replaced or self._is_superseded(job.tuning)
+        early = late >= -SLACK_MS - _in_ms(self.skew) or replaced or self._is_superseded(job.tuning)
         self.check(early, f"L6: job {job.name} was canceled {-late / MINUTE:.0f} minutes before its deadline")
         if self.healed_ms is not None:
-            late = self.machine.ms - max(job.asked_ms + deadline, self.healed_ms)
+            late = self.machine.ms - max(job.asked_ms + deadline, job.shows_at, self.healed_ms)
             self.check(late < HOUR_MS, f"L6: job {job.name} was canceled {late / MINUTE:.0f} minutes after its deadline")
 
     def _is_superseded(self, tuning: str | None) -> bool:
@@ -384,7 +403,8 @@ class Azure:
     # ------------------------------------------------------------------------------------------------- endpoints
 
     def look_at_endpoint(self, name: str) -> EndpointHere | None:
-        if name not in self.endpoints and name not in self.deleted_ms and self.machine.chance("squatted endpoint", name) < 0.04:
+        free = name not in self.endpoints and name not in self.deleted_ms and name not in self.strangers_gone
+        if free and self.machine.chance("squatted endpoint", name) < 0.04:
             self.endpoints[name] = EndpointHere(name, STRANGER, None, self.number(), "Succeeded", {"theirs": 100})
         found = self.endpoints.get(name)
         if found and self.machine.running:
@@ -409,7 +429,7 @@ class Azure:
         record = self.read_record(Key(kind=Kind.SERVICE, id=service), Service)
         self.check(record is not None and record.endpoint_asked_at is not None, f"S10: {name} is created and the ledger does not say so")
         rested = self.machine.ms - self.deleted_ms.get(name, -(10**9))
-        rest = self.policy_rest_ms
+        rest = self.policy_rest_ms - _in_ms(self.skew)
         self.check(rested >= rest, f"S8: {name} is created {rested / 1000:.0f} s after it was deleted, and rests {rest / 1000:.0f} s")
         number = self.number()
         self.endpoints[name] = EndpointHere(name, tags.get(names.OWNER_TAG), tags.get(names.SERVICE_TAG), number)
@@ -454,11 +474,60 @@ class Azure:
             del self.endpoints[name]
             self.machine.counts["endpoints_deleted"] += 1
 
+    # ----------------------------------------------------------------------------- what others do, and what was left
+
+    def deployment_is_deleted_by_hand(self, endpoint: str) -> None:
+        found = self.endpoints.get(endpoint)
+        for name in [name for name, share in (found.traffic if found else {}).items() if share]:
+            assert found is not None
+            there = found.deployments.get(name)
+            if found.owner == OWNER and found.state == "Succeeded" and there is not None and there.state == "Succeeded":
+                self.excuses[found.deployments[name].tuning].add("deleted by hand")
+                self.names_gone.add((endpoint, name))
+                found.traffic = {}
+                del found.deployments[name]
+                self.machine.counts["by_hand"] += 1
+
+    def traffic_is_taken_by_hand(self, endpoint: str) -> None:
+        found = self.endpoints.get(endpoint)
+        if found and found.owner == OWNER and found.state == "Succeeded" and found.traffic and endpoint not in self.orphans:
+            found.traffic = {}
+            self.machine.counts["by_hand"] += 1
+
+    def stranger_leaves(self, endpoint: str) -> None:
+        if endpoint in self.endpoints and self.endpoints[endpoint].owner == STRANGER:
+            del self.endpoints[endpoint]
+            self.strangers_gone.add(endpoint)
+
+    def deployment_appears(self, endpoint: str) -> None:
+        """A request of ours lands that was held up for longer than anything is made for."""
+        found = self.endpoints.get(endpoint)
+        if found and found.owner == OWNER and found.state == "Succeeded" and endpoint not in self.orphans:
+            number = self.number()
+            late = DeploymentHere(f"d9{number}-{number:08x}", OWNER, "", number, "Succeeded", ready_ms=self.machine.ms)
+            found.deployments[late.name] = late
+            self.machine.counts["appeared"] += 1
+
+    def endpoint_appears(self, endpoint: str) -> None:
+        """The same for an endpoint whose service has torn it down."""
+        service = self.named_for.get(endpoint)
+        record = self.read_record(Key(kind=Kind.SERVICE, id=service), Service) if service else None
+        if record is None or endpoint in self.endpoints or record.stage != "torn down":
+            return
+        self.endpoints[endpoint] = EndpointHere(endpoint, OWNER, service, self.number(), "Succeeded", made_ms=self.machine.ms)
+        self.deployment_appears(endpoint)
+
+    def orphan_appears(self, name: str) -> None:
+        """An endpoint that carries our tag and says of no service that it is its own: nobody may touch it, and people are told."""
+        self.orphans.add(name)
+        self.endpoints[name] = EndpointHere(name, OWNER, None, self.number(), "Succeeded", {"theirs": 100})
+
     def _own_endpoint(self, name: str, what: str) -> EndpointHere:
         found = self.endpoints.get(name)
         if found is None:
             raise errors.TryLater(f"no endpoint {name}")
         self.check(found.owner == OWNER, f"S3: {what} on endpoint {name} of somebody else")
+        self.check(name not in self.orphans, f"S3: {what} on endpoint {name}, which no record names")
         if found.state in ("Creating", "Updating", "Deleting"):
             raise errors.TryLater(f"{name} is in {found.state} provisioning state")
         return found
@@ -469,6 +538,7 @@ class Azure:
         if found is None or found.state == "Deleting":
             return
         self.check(found.owner == OWNER, f"S3: endpoint {name} of somebody else was deleted")
+        self.check(name not in self.orphans, f"S3: endpoint {name} was deleted, and no record names it")
         if found.state == "Creating":
             self._may_be_deleted(f"{name} {found.incarnation}")
         handler = self.machine.running
@@ -493,13 +563,16 @@ class Azure:
         serving = [d.name for d in found.deployments.values() if d.served_ms is not None and d.state == "Succeeded"]
         if not serving and (found.state == "Failed" or (found.state == "Creating" and self.hangs(found.name))):
             return
+        self.check(not self.policy.deletions_dry_run, f"S16: {found.name} is torn down in a dry run")
         since = record.asleep_since or record.created_at
         slept = self.machine.now() - since
         kept = self.policy.endpoint_kept_for
-        self.check(slept >= kept - SLACK, f"L6: {found.name} is torn down after {slept}, and is kept for {kept}")
-        self.check(record.candidate is None, f"L6: {found.name} is torn down and {record.candidate} waits")
+        self.check(slept >= kept - SLACK - self.skew, f"L6: {found.name} is torn down after {slept}, and is kept for {kept}")
+        handler = self.machine.running
+        knew = record.candidate is not None and handler is not None and self.candidate_ms.get(found.name, 0) < handler.started
+        self.check(not knew, f"L6: {found.name} is torn down and {record.candidate} waits")
         if self.healed_ms is not None:
-            late = self.machine.ms - max(_ms(since) + _in_ms(kept), self.healed_ms)
+            late = self.machine.ms - max(_ms(since) + _in_ms(kept), self.healed_ms, found.made_ms)
             self.check(late < HOUR_MS, f"L6: {found.name} is torn down {late / MINUTE:.0f} minutes late")
 
     def create_deployment(self, endpoint: str, wanted: Deployment, tags: Mapping[str, str]) -> None:
@@ -611,12 +684,13 @@ class Azure:
         if deployment.served_ms is None or any(share for name, share in endpoint.traffic.items() if name != deployment.name):
             return
         grace, seen = self.policy.idle_grace.total_seconds() * 1000, deployment.idle_seen
-        idle = bool(seen) and seen[-1] - seen[0] >= grace
+        idle = bool(seen) and seen[-1] - seen[0] >= grace - _in_ms(self.skew)
+        self.check(not self.policy.deletions_dry_run, f"S16: {deployment.name} goes in a dry run")
         self.check(idle, f"S4: {deployment.name} on {endpoint.name} goes, was not replaced and not seen idle before and after its grace")
-        if self.healed_ms is not None:
+        if self.healed_ms is not None and not self.hangs(endpoint.name):  # what hangs is asked for before the live one is looked at
             policy = self.policy
             waits = policy.idle_after + policy.idle_grace + policy.metric_lag + 6 * policy.tick + 6 * policy.look_every
-            since = max(deployment.used_ms, deployment.served_ms, self.healed_ms)
+            since = max(deployment.used_ms, deployment.served_ms, self.healed_ms, self.candidate_ms.get(endpoint.name, 0))
             billed = self.machine.ms - since
             self.check(billed <= waits.total_seconds() * 1000, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes unused")
 
@@ -671,7 +745,7 @@ class Azure:
         self.check(held_out, f"S15: {deployment.name} is asked {asked}, which is no question of its upload")
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint and endpoint.service)), Service)
         handler = self.machine.running
-        began = self.machine_time(handler.started) - SLACK if handler else self.machine.now()
+        began = self.machine_time(handler.started) - SLACK - self.skew if handler else self.machine.now()
         counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
         self.check(counted, f"S10: {deployment.name} is asked, and our own request is not counted")
 

@@ -12,7 +12,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -29,7 +29,7 @@ from shared.domain import names as names_of
 from shared.domain import service, slots, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
-from shared.domain.upload import bare_etag
+from shared.domain.upload import Upload, bare_etag
 from shared.prepare import Options
 from shared.reconcile import turn
 from shared.reconcile.services import ServiceLife
@@ -38,8 +38,8 @@ from shared.reconcile.tunings import TuningLife
 from tests.journeys.fakes import ROWS
 from tests.simulation import events, standin
 from tests.simulation.azure import ALIVE, MINUTE, OWNER, Azure
-from tests.simulation.machine import Line, Machine, Mix
-from tests.simulation.ports import CONTAINER, ports
+from tests.simulation.machine import NOON, Line, Machine, Mix
+from tests.simulation.ports import ACCOUNT, CONTAINER, ports
 from tests.simulation.watch import Watch, notes_of
 
 POLICY = Policy(
@@ -133,6 +133,7 @@ def drawn_mix(seed: int) -> Mix:
         messages_doubled=one_of(0.0, 0.1, 0.4),
         ticks_missed=one_of(0.0, 0.1, 0.5),
         metrics_out=one_of(0.0, 0.0, 0.1, 0.4),
+        twice=one_of(0.0, 0.0, 0.1, 0.4),
     )
 
 
@@ -148,7 +149,8 @@ class History:
         self.loop = turn.Loop(
             ports=ports(self.azure, self._delivered),
             policy=policy,
-            clock=self.machine.now,
+            clock=self._clock,
+            paused=self.azure.is_paused,
             workdir=Path(gettempdir()),
             options=Options(),
             serving_instance_type="Standard_NC24ads_A100_v4",
@@ -157,7 +159,13 @@ class History:
         self.versions: dict[tuple[str, str], bytes] = {}  # path, bare ETag
         self.draw = random.Random(seed ^ 0x11FE).random
         self.uploads_left = 0
+        self.skews = (timedelta(0),) * len(self.machine.instances)
         self.machine.at(TICK_MS, self._tick)
+
+    def _clock(self) -> datetime:
+        """Return what the clock of the instance says that is at work."""
+        handler = self.machine.running
+        return self.machine.now() + self.skews[handler.instance.number] if handler else self.machine.now()
 
     # ------------------------------------------------------------------------------------------------- what happens
 
@@ -173,8 +181,58 @@ class History:
             self.upload_at(at, path, content)
             if soon() < 0.15:  # somebody saw a mistake and uploads again while the first is being read
                 self.upload_at(at + 2 * soon(), path, VALID[int(soon() * 3)])
-
+            if soon() < 0.06:
+                self.machine.at((at + 40 * soon() ** 2) * MINUTE, self.azure.blobs.pop, path, None)
         self._draw_orphan(random.Random(self.machine.seed ^ 0x0F4A).random)
+        self._draw_surroundings(random.Random(self.machine.seed ^ 0x50FA).random)
+
+    def _draw_surroundings(self, draw: Callable[[], float]) -> None:
+        """What others do beside us, what another version of the app left, and how the app is set up."""
+        azure, at = self.azure, self.machine.at
+        if draw() < 0.3:
+            self.set_clocks(*(timedelta(seconds=40 * draw() - 20) for _ in self.machine.instances))
+        for name in SERVICES:
+            if (wish := draw()) < 0.16:
+                azure.wishes[name] = {"num_train_epochs": 2} if wish < 0.12 else {"num_train_epochs": 0}
+        if draw() < 0.12:
+            since = 200 * draw()
+            self.pause_at(since, since + 5 + 60 * draw())
+        if draw() < 0.1:
+            azure.extra = {"of_a_newer_version": 7}
+            self.newer_version_writes()
+        if draw() < 0.05:
+            at(60 * draw() * MINUTE, azure.orphan_appears, "orphan-00000001")
+        happens = (azure.deployment_is_deleted_by_hand, azure.traffic_is_taken_by_hand, azure.deployment_appears, azure.endpoint_appears)
+        for happening in (*happens, azure.stranger_leaves):
+            if draw() < 0.08:
+                at((30 + 400 * draw()) * MINUTE, self._to_an_endpoint, happening, draw())
+
+    def _to_an_endpoint(self, happening: Callable[[str], None], which: float) -> None:
+        there = sorted({*self.azure.endpoints, *self.azure.named_for})
+        if there:
+            happening(there[int(which * len(there))])
+
+    def set_clocks(self, *skews: timedelta) -> None:
+        self.skews = skews
+        self.azure.skew = 2 * max(abs(skew) for skew in skews)
+        self.azure.watch.slack += self.azure.skew
+
+    def pause_at(self, since: float, until: float) -> None:
+        def switch(on: bool) -> None:
+            self.azure.paused_since_ms = self.machine.ms if on else None
+
+        self.machine.at(since * MINUTE, switch, True)
+        self.machine.at(until * MINUTE, switch, False)
+
+    def newer_version_writes(self) -> None:
+        """A record in a stage that this version of the app does not know: acting on it might pay twice."""
+        key = Key(kind=Kind.TUNING, id="00000000000f")
+        upload = Upload(account=ACCOUNT, container=CONTAINER, path="later/0.jsonl", etag="0xF", size=1, last_modified=NOON)
+        record = tuning.opened(upload, owner=OWNER, now=NOON)
+        body = {**msgspec.to_builtins(record), "id": key.id, "stage": "pondered", "next_look_at": NOON.isoformat()}
+        self.azure.records[key] = (msgspec.json.encode(body), 1)
+        self.azure.active.add(key)
+        self.azure.unreadable.add(key)
 
     def _draw_orphan(self, draw: Callable[[], float]) -> None:
         """In one of twelve histories somebody lost a record; its endpoint goes on, used for a while, and an upload may come back to it."""
@@ -196,7 +254,7 @@ class History:
         self.versions[path, etag] = content
         upload = self.loop.ports.datasets.head(path)
         assert upload is not None
-        self.azure.order[upload.id] = (blob.ms, upload.id)
+        self.azure.order[upload.id] = (blob.ms // 1000 * 1000, upload.id)
         self.azure.contents[upload.id], self.azure.paths[upload.id], self.azure.etags[upload.id] = content, path, etag
         event = events.uploaded(path, blob.etag, self.draw)
         self._tell(f"dataset_event_received {path}", partial(doors.dataset_event, event, who="event"), wants=path)
@@ -284,9 +342,11 @@ class History:
             self.machine.run(FAULTY_MS)
             self.machine.healed = True
             self.azure.healed_ms = self.machine.ms
+            self._set_up_for_good()
             if not self.machine.violations:
                 self.machine.at(TICK_MS // 2, self._ask_whether_quiet)
-                self.machine.run(FAULTY_MS + HEALED_MS)
+                days = 2 if self.policy.jobs_per_day_max < Policy().jobs_per_day_max else 0  # jobs wait for the next day
+                self.machine.run(FAULTY_MS + HEALED_MS + days * 24 * HOUR_MS)
             if not self.machine.violations:
                 self._check_the_end()
             self.machine.end()
@@ -301,13 +361,21 @@ class History:
             ends=dict(ends),
         )
 
+    def _set_up_for_good(self) -> None:
+        """The dry run is over: whoever was looking decided to let the app delete."""
+        self.azure.policy = msgspec.structs.replace(self.azure.policy, deletions_dry_run=False)
+        self.loop = replace(self.loop, policy=self.azure.policy)
+
     def _wired(self) -> contextlib.AbstractContextManager[Any]:
         """Let the doors find this installation, as a process finds its own."""
         settings = SimpleNamespace(workspace_id=events.WORKSPACE)
         return mock.patch.multiple(wiring, loop=lambda: self.loop, lives=lambda: self.lives, settings=lambda: settings)
 
     def _records(self) -> Iterable[tuning.Tuning | training.Training | service.Service]:
-        return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in sorted(self.azure.records) if key.kind in RECORD_TYPES]
+        return [self.azure.read_record(key, RECORD_TYPES[key.kind]) for key in self._keys()]
+
+    def _keys(self) -> list[Key]:
+        return [key for key in sorted(self.azure.records) if key.kind in RECORD_TYPES and key not in self.azure.unreadable]
 
     def _ask_whether_quiet(self) -> None:
         """Between two ticks, when no handler is at work that will find nothing."""
@@ -316,13 +384,17 @@ class History:
 
     def _is_quiet(self) -> bool:
         """Tell whether nothing is alive, but for services that wait for a person."""
-        if self.uploads_left or self.machine.busy() or any(e.owner == OWNER for e in self.azure.endpoints.values()):
+        if (
+            self.uploads_left
+            or self.machine.busy()
+            or any(e.owner == OWNER and e.name not in self.azure.orphans for e in self.azure.endpoints.values())
+        ):
             return False
         return all(self._waits_for_a_person(key) for key in self.azure.active) and self._all_known()
 
     def _waits_for_a_person(self, key: Key) -> bool:
         """A marker whose creator died before the record was written stays, costs one read a tick, and stands for nothing."""
-        if key not in self.azure.records:
+        if key not in self.azure.records or key in self.azure.unreadable:
             return True
         if (job := self._left_job(key)) and self.azure.never_ends(job):
             return True
@@ -330,7 +402,7 @@ class History:
 
     def _left_job(self, key: Key) -> str:
         """Return the job that an ended record says it left at work, '' if it left none."""
-        if key not in self.azure.records:
+        if key not in self.azure.records or key in self.azure.unreadable:
             return ""
         if key.kind is Kind.TRAINING:
             trained = self.azure.read_record(key, training.Training)
@@ -349,7 +421,13 @@ class History:
         for key in sorted(self.azure.active):
             check(self._waits_for_a_person(key), f"L3: {key} is still active {HEALED_MS // MINUTE} minutes after everything was mended")
         for name, endpoint in self.azure.endpoints.items():
-            check(endpoint.owner != OWNER, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
+            ours = endpoint.owner == OWNER and name not in self.azure.orphans
+            check(not ours, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
+        for name in sorted(self.azure.orphans):
+            check(name in self.azure.endpoints, f"S3: {name} is gone, and no record named it")
+            check(self.azure.watch.orphans_told[name] > 0, f"L2: {name} carries our tag and no record names it, and nobody is told")
+        for key in sorted(self.azure.unreadable):
+            check(self.azure.watch.unreadable_told[str(key)] > 0, f"L1: {key} cannot be read, and nobody is told")
         left = {found for key in self.azure.active if (found := self._left_job(key)) and self.azure.never_ends(found)}
         for name, job in self.azure.jobs.items():
             check(job.owner != OWNER or job.status not in ALIVE or name in left, f"L2: job {name} is left {job.status}")
@@ -363,7 +441,7 @@ class History:
             elif isinstance(record, training.Training):
                 check(record.stage in training.ENDED, f"L1: {record.key} ends {record.stage}")
                 explained = record.stage != training.Stage.STOPPED or self._ended_badly(record.job) or bool(EXHAUSTED.search(record.reason))
-                explained = explained or self.azure.is_pickled(record.job) or record.job in left
+                explained = explained or self.azure.is_pickled(record.job) or record.job in left or self.azure.showed_late(record.job)
                 check(explained, f"L1: {record.key} stopped without need: {record.reason}")
             else:
                 self._check_service(record)
@@ -380,13 +458,15 @@ class History:
     def _check_tuning(self, record: tuning.Tuning) -> None:
         check = self.azure.check
         valid = self.versions.get((record.upload.path, bare_etag(record.upload.etag))) in VALID
+        valid = valid and self.azure.wishes.get(record.service, {}).get("num_train_epochs") != 0
         check(record.stage in tuning.ENDED, f"L1: {record.key} ends {record.stage}")
         if record.stage == tuning.Stage.REJECTED:
             check(not valid, f"L1: {record.key} is rejected, and its rows are good")
         elif record.stage != tuning.Stage.SUPERSEDED and not (record.stage == tuning.Stage.STOPPED and record.attempts):
             check(valid or record.stage == tuning.Stage.STOPPED, f"L1: {record.key} ends {record.stage}, and its rows cannot be used")
         if record.stage == tuning.Stage.SUPERSEDED:
-            newest = self.azure.blobs[record.upload.path].etag
+            there = self.azure.blobs.get(record.upload.path)
+            newest = there.etag if there else ""
             later = [o for o in self.azure.order.values() if o > self.azure.order.get(record.id, (0, ""))]
             check(bare_etag(newest) != record.upload.etag or bool(later), f"L1: {record.key} is superseded by nothing")
         if record.prepared:
@@ -394,6 +474,7 @@ class History:
             check(record.prepared.dataset_sha256 == wanted, f"S5: {record.key} is prepared from the bytes of another version")
         if record.stage == tuning.Stage.STOPPED and record.training is None:
             explained = self._ended_badly(record.job) or self.azure.never_ends(record.job) or bool(EXHAUSTED.search(record.reason))
+            explained = explained or self.azure.showed_late(record.job)
             check(explained, f"L1: {record.key} stopped without need: {record.reason}")
         if record.stage in (tuning.Stage.REJECTED, tuning.Stage.STOPPED):
             check(bool(record.reason and record.next_action), f"L1: {record.key} ends {record.stage} without a reason or a next action")
@@ -405,7 +486,8 @@ class History:
     def _check_service(self, record: service.Service) -> None:
         check = self.azure.check
         for candidate in record.candidates:
-            refused, waits = self.azure.quota_refused[candidate.tuning], self.policy.quota_deadline.total_seconds() * 1000
+            refused = self.azure.quota_refused[candidate.tuning]
+            waits = (self.policy.quota_deadline - self.azure.skew) / timedelta(milliseconds=1)
             others = [self.azure.quota_refused[c.tuning] for c in record.candidates if c.failure == candidate.failure]
             waited = "no quota" not in candidate.failure or any(ms and ms[-1] - ms[0] >= waits for ms in others)
             check(waited, f"L1: {candidate.tuning} is given up for want of quota before its deadline: {candidate.failure}")
@@ -427,6 +509,9 @@ def lived(seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None =
     policy = policy or POLICY
     by_a_job = random.Random(seed ^ 0x70B).random() < 0.15  # too large for a function
     policy = msgspec.structs.replace(policy, prepare_here_bytes_max=0) if by_a_job else policy
+    settings = random.Random(seed ^ 0xDA7).random
+    policy = msgspec.structs.replace(policy, jobs_per_day_max=2) if settings() < 0.06 else policy
+    policy = msgspec.structs.replace(policy, deletions_dry_run=True) if settings() < 0.06 else policy
     history = History(seed, mix=mix, plan=plan, policy=policy)
     history.draw_life()
     return history.run()

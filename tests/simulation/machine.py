@@ -28,6 +28,13 @@ STALL_LEAST_MS = 30_000
 FUNCTION_LIMIT_MS = 600_000  # functionTimeout in host.json: the host ends the whole worker
 IN_FLIGHT_MS = 60_000  # for so long a request that was sent may land after its sender's death
 QUOTES = f"as https://acc.blob.core.windows.net/c?sv=2024-11-04&sig={CANARY}"  # what an error of a library may hold
+SENT_AGAIN = frozenset(  # requests to Azure ML and to the queue; a write of the ledger carries a nonce, and its adapter looks who won
+    {
+        "trainings.submit", "trainings.cancel", "trainings.register", "preparations.submit", "preparations.cancel",
+        "endpoints.create_endpoint", "endpoints.delete_endpoint", "endpoints.create_deployment", "endpoints.delete_deployment",
+        "endpoints.set_traffic", "endpoints.ask", "turns.ring",
+    }
+)  # fmt: skip
 FAULTS = ("before", "after", "kill_before", "kill_after", "stall")
 
 
@@ -133,6 +140,7 @@ class Machine:
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self.draw = random.Random(seed).random
+        self.fate: Callable[[tuple[object, ...]], float] | None = None  # says what chance would, in a script
         self.on_done: Callable[[Handler, bool], None] = lambda _handler, _failed: None
         self._hub = getcurrent()
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
@@ -147,6 +155,8 @@ class Machine:
 
     def chance(self, *about: object) -> float:
         """Return a number in [0, 1) that follows from the seed and what it is about: what Azure does with a thing depends on no order."""
+        if self.fate is not None:
+            return self.fate(about)
         text = "\0".join(map(str, (self.seed, *about))).encode()
         return int.from_bytes(blake2b(text, digest_size=6).digest(), "big") / (1 << 48)
 
@@ -194,7 +204,7 @@ class Machine:
         self._pass(handler, delay, effect if fault == "stall" and delay % 2 else None)
         self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
         if not fault or fault == "stall":
-            return effect()
+            return self._sent_again(handler, effect) if self.mix.twice and call in SENT_AGAIN else effect()
         handler.is_hurt = True
         if fault == "before":
             raise errors.TryLater(f"planted, {QUOTES}")
@@ -204,6 +214,15 @@ class Machine:
         if fault == "kill_after":
             self._kill(handler)
         raise errors.TryLater(f"planted, after the effect, {QUOTES}")
+
+    def _sent_again(self, handler: Handler, effect: Callable[[], Any]) -> Any:
+        """The first answer was lost, and the SDK sends the request again by itself: it lands twice, and the second answer counts."""
+        if not self.healed and handler.draw() < self.mix.twice:
+            self.counts["twice"] += 1
+            handler.is_hurt = True
+            effect()
+            handler.effects -= 1
+        return effect()
 
     def _pass(self, handler: Handler, delay: int, effect: Callable[[], Any] | None) -> None:
         """Let others go on until the call is due. When nothing else is before that, time passes and nobody has to be put aside."""

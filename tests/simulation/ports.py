@@ -41,7 +41,7 @@ class Ledger:
         def effect() -> bool:
             if key in self.azure.records:
                 return False
-            self.azure.records[key] = (msgspec.json.encode(body), 1)
+            self.azure.records[key] = (msgspec.json.encode({**body, **self.azure.extra}), 1)
             self.azure.watch.created(key, dict(body))
             return True
 
@@ -103,7 +103,7 @@ class Datasets:
 
     def _upload(self, path: str, etag: str) -> Upload:
         blob = self.azure.blobs[path]
-        at = self.azure.machine_time(blob.ms)
+        at = self.azure.machine_time(blob.ms // 1000 * 1000)  # storage tells whole seconds
         return Upload(account=ACCOUNT, container=CONTAINER, path=path, etag=bare_etag(etag), size=len(blob.content), last_modified=at)
 
     def open(self, upload: Upload) -> Generator[bytes, None, None]:

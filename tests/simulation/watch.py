@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from shared.domain.policy import Policy
     from shared.ports import Change
     from tests.simulation.azure import Azure
     from tests.simulation.machine import Handler
@@ -107,7 +108,7 @@ class Watch:
     """Holds each write, each announcement and each handler's end against what has to be so."""
 
     def __init__(self, azure: Azure) -> None:
-        self.azure, self.machine, self.policy = azure, azure.machine, azure.policy
+        self.azure, self.machine = azure, azure.machine
         self.told: Counter[tuple[Key, datetime, str]] = Counter()
         self.writes: Counter[tuple[Key, int]] = Counter()
         self.poisoned: Counter[Key] = Counter()  # turns that the host has given up
@@ -120,6 +121,12 @@ class Watch:
             Kind.SERVICE: self._service,
         }
         self.slack = timedelta(seconds=2)  # of clocks, and of the time between reading one and the write
+        self.orphans_told: Counter[str] = Counter()
+        self.unreadable_told: Counter[str] = Counter()
+
+    @property
+    def policy(self) -> Policy:
+        return self.azure.policy
 
     def broken(self, sentence: str) -> bool:
         """Note it. `holds or broken("…")` reads as a promise, and its sentence is made only when that is needed."""
@@ -149,6 +156,7 @@ class Watch:
             self._keeps_secrets(encoded.decode(), f"the record {key}")
         lost = old_body.keys() - body.keys()
         not lost or self.broken(f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
+        key not in self.azure.unreadable or self.broken(f"S13: {key} is of another version of the app, and was written over")
         if key.kind is Kind.SLOTS:
             self._slots(msgspec.convert(old_body, Slots), msgspec.convert(body, Slots))
             return
@@ -179,7 +187,14 @@ class Watch:
             return
         name = handler.name if handler else ""
         foreseen = (word == "turn_poisoned" and name.startswith("turn_poisoned")) or (word == "message_dropped" and name == "forged turn")
-        foreseen = foreseen or (word == "orphan_found" and name == "look_again" and bool(self.machine.counts["orphans"]))
+        if word == "orphan_found":
+            named = [name for name in self.azure.orphans if f" {name} " in line]
+            self.orphans_told.update(named)
+            foreseen = bool(named) or (name == "look_again" and bool(self.machine.counts["orphans"]))
+        elif word == "record_unreadable":
+            keys = [str(key) for key in self.azure.unreadable if line.startswith(str(key))]
+            self.unreadable_told.update(keys)
+            foreseen = bool(keys)
         foreseen or self.broken(f"The app logged: {line}")
 
     def _is_now(self, at: datetime, handler: Handler) -> bool:
@@ -232,7 +247,8 @@ class Watch:
 
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
         reason = REASONS_TO_FAIL.search(line.why) or (REFUSED.search(line.why) and self.azure.hangs(old.endpoint))
-        reason or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
+        handler = self.machine.running
+        reason or (handler and handler.is_hurt) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
         (old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: ")) or self.broken(
             f"S13: {key} says {line.why}"
         )
@@ -381,7 +397,8 @@ class Watch:
         late = new.submitted_at is not None and self.machine.now() >= new.submitted_at + self.policy.job_deadline - self.slack
         ended = job is not None and (job.status in ("Failed", "Canceled") or job.owner != self.azure.owner)
         ended = ended or (late and new.left_at is not None and new.job in self.azure.never_canceled)
-        explained = ended or (job is None and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
+        unseen = job is None or job.shows_at > self.machine.ms - 600_000  # when it was looked at
+        explained = ended or (unseen and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
         explained or self.broken(f"L1: {new.key} stopped without need: {new.reason}")
 
     # ---------------------------------------------------------------------------------------------------- service
@@ -391,6 +408,7 @@ class Watch:
         (old.text, old.endpoint) == (new.text, new.endpoint) or broken(f"S13: {key} became another service")
         endpoint = self.azure.endpoints.get(new.endpoint)
         if new.candidates != old.candidates:
+            self.azure.candidate_ms[new.endpoint] = self.machine.ms
             self._candidates(old, new)
         if new.deployments != old.deployments or new.deployments_made != old.deployments_made:
             self._deployments(old, new, endpoint)
@@ -402,7 +420,7 @@ class Watch:
             held_up = timedelta(minutes=11)  # this write, by a worker that was ended after ten minutes with its request under way
             rests = new.rest_until is not None and new.rest_until >= self.machine.now() + self.azure.rest - self.slack - held_up
             rests or broken(f"S10: {key} is about to delete {new.endpoint}, and its name does not rest")
-        not old.rest_until or (new.rest_until and new.rest_until >= old.rest_until) or broken(
+        not old.rest_until or (new.rest_until and new.rest_until >= old.rest_until - self.azure.skew) or broken(
             f"S8: the rest of {new.endpoint} was shortened"
         )
         if old.deleting_endpoint and not new.deleting_endpoint:
@@ -499,7 +517,8 @@ class Watch:
             f"S13: {now.name} became another"
         )
         now.retiring or not was.retiring or broken(f"S13: {now.name} retires no longer")
-        refused = now.submitted_at is None and "no quota" in self.azure.excuses[now.tuning] and there is None
+        no_quota = now.submitted_at is None and "no quota" in self.azure.excuses[now.tuning] and there is None
+        refused = no_quota or new.attempts > 1  # asked again after it failed
         was.submitted_at in (None, now.submitted_at) or refused or broken(f"L6: the deadline of {now.name} was put off")
         if now.smoke_passed != was.smoke_passed:
             proven = now.smoke_passed is False or (there is not None and there.answered and there.is_good)
@@ -547,7 +566,8 @@ class Watch:
             given <= policy.deletions_per_tick_max or broken(f"S16: {given} services were let go in one tick")
             awake = sum(1 for one in self.azure.services() if one.served)
             given <= -(-awake // 4) or broken(f"S16: {given} services were let go in one tick, and {awake} were awake")
-        (not policy.deletions_dry_run and not self.azure.is_paused()) or broken(f"S16: {key} was let go in a dry run or while PAUSED")
+        paused = self.azure.paused_since_ms is not None and handler is not None and handler.started >= self.azure.paused_since_ms
+        (not policy.deletions_dry_run and not paused) or broken(f"S16: {key} was let go in a dry run or while PAUSED")
 
     # ------------------------------------------------------------------------------------------------------ slots
 
