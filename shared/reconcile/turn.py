@@ -258,7 +258,7 @@ def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
     name, policy = type(step).__name__, desk.loop.policy
     limit = life.attempts_max(step, policy)
     if limit is not None and desk.record.attempt_of == name and desk.record.attempts >= limit:
-        reason = desk.record.reason or "its worker died each time."
+        reason = desk.record.reason if desk.record.reason.startswith(f"{name}: ") else "its worker died each time."  # not of another step
         exhausted = errors.Exhausted(f"{name} failed {limit} times: {reason}", next_action="Mend the cause, then upload the file again.")
         return _settled(life.stop(desk, exhausted))
     desk.save(records.attempted(desk.record, name, now=desk.now))

@@ -380,6 +380,19 @@ def test_a_deployment_whose_first_request_failed_before_a_long_pause_has_its_who
     assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
 
 
+def test_a_step_whose_worker_died_each_time_does_not_give_the_reason_of_an_earlier_step(story):
+    story.uploaded("support-bot/2026-11.jsonl")
+    while not (found := fakes.all_of(story.world, Kind.SERVICE)) or not story.world.endpoints.get(found[0].endpoint, {}).get("deployments"):
+        story.run(timedelta(minutes=1))
+    (waiting,) = found
+    died = msgspec.structs.replace(waiting, attempt_of="SmokeTest", attempts=5, reason="Azure had no quota.")
+    story.world.records[died.key] = (msgspec.json.encode(died), *story.world.records[died.key][1:])
+    story.run(HOUR)
+
+    (candidate,) = only(story, Kind.SERVICE).candidates
+    assert candidate.failure.startswith("SmokeTest failed 5 times: its worker died each time.")
+
+
 def test_a_turn_that_failed_too_often_is_announced_and_replays_nothing(story):
     tuning = story.uploaded("support-bot/2026-11.jsonl")
     story.run(timedelta(minutes=2))

@@ -5,11 +5,13 @@ Replay one history, live a range of them, or look for the deliberate bugs afresh
     python -m tests.simulation --seeds 0:20000 --jobs 2 --append histories.jsonl
     python -m tests.simulation --bugs --seeds 0:2000
     python -m tests.simulation --sum histories.jsonl
+    python -m tests.simulation --plans --jobs 2
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import sys
@@ -21,9 +23,11 @@ from typing import Any
 
 from tests.simulation.bugs import BUGS
 from tests.simulation.history import lived
-from tests.simulation.ranges import live_range
+from tests.simulation.ranges import live_plans_of, live_range
+from tests.simulation.scripts import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
+PLAN_PARTS = 8  # of the plans of a script
 CHUNK = 200  # histories that one process lives before it reports
 
 
@@ -100,6 +104,18 @@ def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
     return 1 if total["broken"] else 0
 
 
+def live_plans(*, jobs: int, stride: int) -> int:
+    tasks = [(name, part, PLAN_PARTS * stride) for name in SCRIPTS for part in range(0, PLAN_PARTS * stride, stride)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs) if jobs > 1 else contextlib.nullcontext() as pool:
+        lived_so_far, failed = 0, 0
+        for count, found in pool.imap(live_plans_of, tasks) if pool else map(live_plans_of, tasks):
+            lived_so_far, failed = lived_so_far + count, failed + len(found)
+            sys.stdout.writelines(f"{name}, {plan}: {sentence}\n" for name, plan, sentence in found)
+    sys.stdout.write(f"{lived_so_far:,} plans, {failed} broken\n")
+    return 1 if failed else 0
+
+
 def summed(file: Path) -> int:
     """Add up the ranges of a file that were lived with this very code; a seed counts once."""
     ranges = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -122,10 +138,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="in so many processes")
     parser.add_argument("--append", type=Path, metavar="FILE", help="add a line with what the range came to")
     parser.add_argument("--bugs", action="store_true", help="look for each deliberate bug in the range")
+    parser.add_argument("--plans", action="store_true", help="each fault at each effect of each script, and pairs around what is paid")
+    parser.add_argument("--stride", type=int, default=1, help="of the plans only every so many")
     parser.add_argument("--sum", type=Path, metavar="FILE", help="add up the ranges of a file")
     asked = parser.parse_args(arguments)
     if asked.sum:
         return summed(asked.sum)
+    if asked.plans:
+        return live_plans(jobs=asked.jobs, stride=asked.stride)
     if asked.seed is not None:
         return replay(asked.seed, trace=asked.trace)
     first, end = map(int, (asked.seeds or "0:1000").split(":"))

@@ -12,7 +12,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -83,6 +83,8 @@ class Verdict:
     calls: int
     counts: Mapping[str, int]  # of faults and effects
     ends: Mapping[str, int]  # of records, by kind and stage
+    numbers: Mapping[int, int] = field(default_factory=dict)  # of a call, by its line of the trace
+    situations: Mapping[int, str] = field(default_factory=dict)  # in which a record was written, by the number of the call
 
     @property
     def digest(self) -> str:
@@ -359,6 +361,8 @@ class History:
             calls=machine.calls,
             counts=dict(machine.counts),
             ends=dict(ends),
+            numbers=machine.numbers,
+            situations=self.azure.watch.situations,
         )
 
     def _set_up_for_good(self) -> None:

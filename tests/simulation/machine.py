@@ -80,7 +80,7 @@ class Handler:
 
     __slots__ = (
         "again", "alive", "called_ms", "calls", "draw", "effects", "in_flight", "instance", "is_hurt", "machine", "name", "notes", "number",
-        "read", "started", "thread", "work",
+        "number_of_call", "read", "started", "thread", "work",
     )  # fmt: skip
 
     def __init__(self, machine: Machine, instance: Instance, name: str, work: Callable[[], object], again: Callable[[bool], None]) -> None:
@@ -91,7 +91,7 @@ class Handler:
         self.started = machine.ms
         self.alive = True
         self.calls = 0
-        self.called_ms = machine.ms  # when its newest call began
+        self.called_ms, self.number_of_call = machine.ms, 0  # when its newest call began, and which of all it is
         self.effects = 0  # calls of its that began, changed or ended something in Azure ML
         self.is_hurt = False  # a call of its failed: it may have left things undone
         self.read: set[int] = set()  # incarnations of endpoints that it has seen
@@ -137,6 +137,7 @@ class Machine:
         self.handlers_made = 0
         self.calls = 0
         self.trace: list[Line] = []
+        self.numbers: dict[int, int] = {}  # of a call, by which line of the trace it is: a call is numbered when it begins
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self.draw = random.Random(seed).random
@@ -200,8 +201,10 @@ class Machine:
         self.calls += 1
         handler.calls += 1
         handler.called_ms = self.ms
+        handler.number_of_call = number = self.calls
         delay, fault = self._drawn(handler)
         self._pass(handler, delay, effect if fault == "stall" and delay % 2 else None)
+        self.numbers[len(self.trace)] = number
         self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
         if not fault or fault == "stall":
             return self._sent_again(handler, effect) if self.mix.twice and call in SENT_AGAIN else effect()

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from tests.simulation.history import lived
+from tests.simulation.scripts import SCRIPTS, Plan, broken, double_faults, single_faults
 
 
 def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
@@ -28,3 +29,11 @@ def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
         "ends": dict(ends),
         "broken": broken,
     }
+
+
+def live_plans_of(task: tuple[str, int, int]) -> tuple[int, list[tuple[str, Plan, str]]]:
+    """Live every so many of a script's plans, from one of them on; return how many these were, and what they broke."""
+    gc.set_threshold(100_000)
+    name, first, stride = task
+    plans = [*single_faults(name), *double_faults(SCRIPTS[name])][first::stride]
+    return len(plans), broken(name, plans)

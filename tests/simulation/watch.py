@@ -121,6 +121,7 @@ class Watch:
             Kind.SERVICE: self._service,
         }
         self.slack = timedelta(seconds=2)  # of clocks, and of the time between reading one and the write
+        self.situations: dict[int, str] = {}  # in which a record was written, by the number of the call
         self.orphans_told: Counter[str] = Counter()
         self.unreadable_told: Counter[str] = Counter()
 
@@ -165,6 +166,7 @@ class Watch:
         old: Any = self.azure.read_record(key, RECORD_TYPES[key.kind])
         new = msgspec.convert(body, RECORD_TYPES[key.kind])
         self.azure.remember(key, new)
+        self.situations[handler.number_of_call] = f"{old.attempt_of} {new.attempt_of} {old.stage} {new.stage}"
         self._header(key, old, new, handler)
         if old.stage != new.stage:
             self._stage(key, old, new)
@@ -405,7 +407,7 @@ class Watch:
 
     def _service(self, old: Service, new: Service) -> None:
         broken, key = self.broken, new.key
-        (old.text, old.endpoint) == (new.text, new.endpoint) or broken(f"S13: {key} became another service")
+        (old.text, old.endpoint) == (new.text, new.endpoint) or not old.text or broken(f"S13: {key} became another service")
         endpoint = self.azure.endpoints.get(new.endpoint)
         if new.candidates != old.candidates:
             self.azure.candidate_ms[new.endpoint] = self.machine.ms
