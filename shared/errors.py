@@ -34,6 +34,10 @@ class TryLater(TuneloopError):
         self.after = after  # None: the loop's own back-off decides
 
 
+class BadAnswer(TryLater):
+    """A model was reached and failed to answer. What could not be reached, was throttled or refused us says nothing about the model."""
+
+
 class Stop(TuneloopError):
     """It will not work without a person: the record ends with this sentence and the next action."""
 

@@ -121,6 +121,10 @@ class Settings(BaseModel):
         timedelta(hours=2), description="a job that was asked to end and has not by then is told, left, and looked at hourly"
     )
     DEPLOYMENT_DEADLINE: PositiveDuration = Field(timedelta(hours=2), description="a deployment that is not ready by then is given up")
+    PROBATION: Duration = Field(
+        timedelta(hours=1),
+        description="the deployment before the live one is kept, and billed, as a way back for so long; 00:00:00: not at all",
+    )
     QUOTA_DEADLINE: Duration = Field(
         timedelta(days=3), description="a new model that Azure has no quota or machine for is given up after it; 00:00:00: at once"
     )
@@ -165,6 +169,7 @@ class Settings(BaseModel):
             cancel_deadline=self.CANCEL_DEADLINE,
             deployment_deadline=self.DEPLOYMENT_DEADLINE,
             quota_deadline=self.QUOTA_DEADLINE,
+            probation=self.PROBATION,
             idle_after=self.IDLE_AFTER,
             idle_grace=self.IDLE_GRACE,
             endpoint_kept_for=self.ENDPOINT_KEPT_FOR,

@@ -21,7 +21,7 @@ from shared.cloud import clients
 from shared.cloud.answers import translated, word
 from shared.domain import names
 from shared.domain.service import Deployment, DeploymentView, EndpointView
-from shared.errors import TryLater
+from shared.errors import BadAnswer, TryLater
 from shared.plain import plain
 from shared.ports import Owned
 from shared.settings import Settings
@@ -36,6 +36,7 @@ LOG_LINES = 20
 LOG_CHARACTERS_MAX = 20_000  # of these lines
 ANSWER_BYTES_MAX = 1 << 20  # of what was asked for 64 tokens
 ANSWER_SECONDS_MAX = REQUEST_TIMEOUT_MS // 1_000
+MODEL_FAILED = frozenset({424, 500, 502, 503, 504})  # 424: the model's own status was an error (how-to-troubleshoot-online-endpoints)
 SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
 
 
@@ -133,6 +134,8 @@ class AzureMlEndpoints:
             response: Any = client.send_request(request, stream=True)
             with contextlib.closing(response):
                 text = _read(response)
+            if response.status_code in MODEL_FAILED:
+                raise BadAnswer(f"it answered with status {response.status_code}: {_cut(text)}")
             if response.status_code >= 400:
                 raise TryLater(f"it answered with status {response.status_code}: {_cut(text)}")
             try:

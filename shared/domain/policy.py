@@ -24,6 +24,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     deployment_deadline: timedelta = timedelta(hours=2)  # Azure takes 7 to 18 minutes; beyond this it hangs
     quota_deadline: timedelta = timedelta(days=3)  # that a candidate waits for quota; a request for quota takes days
     smoke_attempts_max: int = 5
+    probation: timedelta = timedelta(hours=1)  # that the deployment before the live one is kept, and billed, as a way back; 0: not at all
     idle_after: timedelta = timedelta(hours=2)
     idle_grace: timedelta = timedelta(minutes=30)
     endpoint_kept_for: timedelta = timedelta(days=7)

@@ -68,6 +68,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     smoke_passed: bool | None = None
     live_at: datetime | None = None  # since it has the traffic; None: it has none
     retiring: bool = False  # to be deleted
+    kept_until: datetime | None = None  # it served before the live one and is its way back until then; None: it is not
+    probed_at: datetime | None = None  # newest question during probation; None: none yet
+    answered_at: datetime | None = None  # newest answer to one
+    probes_failed: int = 0  # in a row, by bad answers; what says nothing about the model does not count
 
     @property
     def proof(self) -> gate.Proof:
@@ -120,6 +124,11 @@ class Service(Header, frozen=True, kw_only=True):
     @property
     def live(self) -> Deployment | None:
         return next((d for d in self.deployments if d.live_at and not d.retiring), None)
+
+    @property
+    def kept(self) -> Deployment | None:
+        """The deployment that served before the live one, while that is on probation."""
+        return next((d for d in self.deployments if d.kept_until and not d.retiring), None)
 
     @property
     def candidate(self) -> Candidate | None:
@@ -211,6 +220,21 @@ class SmokeTest(msgspec.Struct, frozen=True, kw_only=True):
     scoring_uri: str
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask the live deployment again while it is on probation, or the kept one before the traffic goes back to it."""
+
+    deployment: Deployment
+    scoring_uri: str
+
+
+class GoBack(msgspec.Struct, frozen=True, kw_only=True):
+    """The live deployment failed on probation: the kept one is live again; the traffic follows, then the failed one is deleted."""
+
+    kept: str
+    failed: str
+    reason: str
+
+
 class SetTraffic(msgspec.Struct, frozen=True, kw_only=True):
     traffic: dict[str, int]
     why: str
@@ -272,13 +296,17 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 Step = (
     CreateEndpoint | DeleteEndpoint | EndpointGone | ReserveDeployment | CreateDeployment | SmokeTest | SetTraffic | Promote
-    | GiveUp | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep | Block | Wait | Rest
+    | GiveUp | Probe | GoBack | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep | Block | Wait | Rest
 )  # fmt: skip
 CHANGES_AZURE = (  # or is about to
     CreateEndpoint, DeleteEndpoint, ReserveDeployment, CreateDeployment, SmokeTest, SetTraffic, DeleteDeployment, Retire,
+    Probe, GoBack,
 )  # fmt: skip
 
 BUSY_STATES = frozenset({"creating", "updating", "deleting", "scaling"})
+FAILED_STATES = frozenset({"failed", "canceled"})
+PROBES_FAILED_MAX = 3  # bad answers in a row that end a probation; a guess: one may be a restart, three in half an hour are none
+PROBE_EVERY = timedelta(minutes=10)  # during probation, or a sixth of it where that is shorter
 ASK_AGAIN = timedelta(hours=1)  # between two requests to delete what hangs; a guess, and deployment_deadline where that is shorter
 LOOK_IN_STUDIO = "Look at it in Azure ML studio; delete it there if it stays."
 
@@ -347,6 +375,9 @@ def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     serving = _serves_unwritten(record, endpoint)
     if serving:
         return Promote(deployment=serving)
+    back = _way_back(record, endpoint, policy, now)
+    if back:
+        return back
     outdated = _outdated_deployments(record)
     if outdated:
         return Retire(names=outdated, why="A later upload takes its place.")
@@ -429,18 +460,60 @@ def _serves_unwritten(record: Service, endpoint: EndpointView | None) -> str | N
     was offered since: to that it is the one that goes on serving, and it must not go as a mere candidate that is out of date.
     """
     return next(
-        (
-            d.name
-            for d in record.deployments
-            if endpoint and endpoint.traffic == {d.name: 100} and not d.live_at and not d.retiring and gate.may_take_traffic(d.proof)
-        ),
+        (d.name for d in record.deployments if endpoint and endpoint.traffic == {d.name: 100} and _may_become_live(d)),
         None,
     )
 
 
+def _may_become_live(deployment: Deployment) -> bool:
+    is_candidates = not deployment.live_at and not deployment.retiring and not deployment.kept_until
+    return is_candidates and gate.may_take_traffic(deployment.proof)
+
+
+def _way_back(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step | None:
+    """
+    Return what the deployment that is kept through probation is good for now; None: nothing. The traffic goes back to it only when the live
+    one failed, the kept one had its proof, and it has just answered again: what both cannot answer is not the new model's fault.
+    """
+    kept, live = record.kept, record.live
+    if kept is None or kept.kept_until is None:
+        return None
+    if endpoint is None or live is None or record.candidate or record.idle.permit or now >= kept.kept_until:
+        return Retire(names=(kept.name,), why="It is no way back any more.")
+    trouble = _trouble(live, endpoint)
+    view = endpoint.deployment(kept.name)
+    if not trouble or view is None or view.state.lower() != "succeeded" or not gate.may_take_traffic(kept.proof):
+        return None
+    every = probe_every(policy)
+    if kept.answered_at and now - kept.answered_at <= every:
+        return GoBack(kept=kept.name, failed=live.name, reason=trouble)
+    if kept.probed_at is None or now >= kept.probed_at + every:
+        return Probe(deployment=kept, scoring_uri=endpoint.scoring_uri)
+    return Wait(
+        until=min(kept.probed_at + every, now + policy.look_every), why=f"{trouble} The one before it does not answer either.", told=True
+    )
+
+
+def _trouble(live: Deployment, endpoint: EndpointView) -> str:
+    """Return what is wrong with the live deployment, '' if nothing is."""
+    view = endpoint.deployment(live.name)
+    if view is None:
+        return f"Deployment {live.name} was deleted by somebody else."
+    if view.state.lower() in FAILED_STATES:
+        return f"Deployment {live.name} is {view.state}."
+    if live.probes_failed >= PROBES_FAILED_MAX:
+        return f"Deployment {live.name} gave {live.probes_failed} bad answers in a row."
+    return ""
+
+
+def probe_every(policy: Policy) -> timedelta:
+    """Return the time between two questions during probation."""
+    return min(PROBE_EVERY, policy.probation / 6)
+
+
 def _outdated_deployments(record: Service) -> tuple[str, ...]:
     wanted = record.candidate.tuning if record.candidate else None
-    return tuple(d.name for d in record.deployments if not d.retiring and not d.live_at and d.tuning != wanted)
+    return tuple(d.name for d in record.deployments if not d.retiring and not d.live_at and not d.kept_until and d.tuning != wanted)
 
 
 def _retire(record: Service, deployment: Deployment, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
@@ -480,7 +553,7 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
     if view is None:
         return CreateDeployment(deployment=deployment)
     state = view.state.lower()
-    if state in ("failed", "canceled"):
+    if state in FAILED_STATES:
         return GiveUp(tuning=candidate.tuning, reason=f"Deployment {view.name} ended {view.state}.")
     if state != "succeeded":
         if deployment.is_late(policy, now):
@@ -519,10 +592,13 @@ def refused_for_quota(record: Service, candidate: Candidate, said: str, policy: 
 
 
 def _watch(record: Service, live: Deployment, world: World, policy: Policy, now: datetime) -> Step:
-    if world.endpoint is None or world.endpoint.deployment(live.name) is None:
+    view = world.endpoint.deployment(live.name) if world.endpoint else None
+    if world.endpoint is None or view is None:
         return GiveUp(tuning=live.tuning, reason=f"Deployment {live.name} was deleted by somebody else.")
-    if world.endpoint.traffic != {live.name: 100}:
+    if world.endpoint.traffic != {live.name: 100} and view.state.lower() not in FAILED_STATES:
         return SetTraffic(traffic={live.name: 100}, why="The traffic was not where the record has it.")
+    if record.kept and now >= (live.probed_at or live.live_at or now) + probe_every(policy):
+        return Probe(deployment=live, scoring_uri=world.endpoint.scoring_uri)
     clock, why = idle_clock(record, live, world.usage, policy, now)
     if record.idle.permit and clock.seen_idle_at == now and not policy.deletions_dry_run:
         return Retire(names=tuple(n for n in record.idle.permit if n == live.name), why=why)

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from shared import errors
-from shared.domain import names, service, smoke
+from shared.domain import gate, names, service, smoke
 from shared.domain.policy import Policy
 from shared.domain.record import REASON_LENGTH_MAX
 from shared.reconcile.turn import Desk, Loop, Outcome
 
+WENT_BACK = "The traffic went back to the model before it. Mend the cause, then upload the file again."
 UPLOAD_BETTER = "The traffic was left where it was. Mend the cause, then upload the file again."
 QUOTA_HELPS = "Ask for quota of that VM family, or free some; the candidate is deployed as soon as Azure takes it."
 NEVER_GIVEN_UP = (service.DeleteEndpoint, service.DeleteDeployment, service.EndpointGone, service.ForgetDeployment)
@@ -176,6 +177,44 @@ def _smoke_test(desk: Desk[service.Service], step: service.SmokeTest) -> Outcome
     return Outcome(record=passed, what="smoke_passed", why=f"{name} answered with {len(answer)} characters.")
 
 
+def _probe(desk: Desk[service.Service], step: service.Probe) -> Outcome[service.Service]:
+    """
+    Ask once more. Only a bad answer counts against the model, only an answer for it; and only a question that was answered is our own
+    request, so that one which never arrived hides nobody's.
+    """
+    ports, name, asked_at = desk.loop.ports, step.deployment.name, desk.now
+    desk.save(desk.change(deployments=_with(desk.record, name, lambda d: msgspec.structs.replace(d, probed_at=asked_at))))
+    record = desk.record
+    try:
+        sample = _sample(ports.datasets.read(step.deployment.sample))
+        reply = ports.endpoints.ask(record.endpoint, step.scoring_uri, deployment=name, body=smoke.request(sample["messages"]))
+        said = "" if smoke.answer_in(reply) else "it answered without a text."
+    except errors.BadAnswer as bad:
+        said = str(bad)
+    except errors.TuneloopError as unknown:
+        look_at = desk.now + desk.loop.policy.look_every
+        return Outcome(record=record, what="probe_unknown", why=str(unknown), look_at=look_at, quiet=True)
+    own = (*record.own_requests, asked_at)[-service.OWN_REQUESTS_KEPT_MAX :]
+    if said:
+        failed = _with(record, name, lambda d: msgspec.structs.replace(d, probes_failed=d.probes_failed + 1))
+        return Outcome(record=desk.change(deployments=failed, own_requests=own), what="probe_failed", why=f"{name}: {said}")
+    good = _with(record, name, lambda d: msgspec.structs.replace(d, answered_at=asked_at, probes_failed=0))
+    return Outcome(record=desk.change(deployments=good, own_requests=own), what="probe_passed", why=name, quiet=True)
+
+
+def _go_back(desk: Desk[service.Service], step: service.GoBack) -> Outcome[service.Service]:
+    """One write: the failed one retires and its candidate is given up, the kept one is live again. The traffic follows the record."""
+    record = desk.record
+    failed = next(d for d in record.deployments if d.name == step.failed)
+    kept = next(d for d in record.deployments if d.name == step.kept)
+    given_up = _give_up(desk, service.GiveUp(tuning=failed.tuning, reason=step.reason), next_action=WENT_BACK).record
+    deployments = _with(given_up, kept.name, lambda d: msgspec.structs.replace(d, live_at=desk.now, kept_until=None, probes_failed=0))
+    back = msgspec.structs.replace(
+        given_up, deployments=deployments, served=kept.tuning, stage=service.Stage.LIVE, idle=service.IdleClock()
+    )
+    return Outcome(record=back, what="went_back", why=f"The traffic goes back to {kept.name}. {given_up.reason}")
+
+
 def _smoke_failed(desk: Desk[service.Service], name: str, sentence: str) -> Outcome[service.Service]:
     if desk.record.attempts < desk.loop.policy.smoke_attempts_max:
         raise errors.TryLater(f"{name} gave no answer: {sentence}")
@@ -198,11 +237,16 @@ def _set_traffic(desk: Desk[service.Service], step: service.SetTraffic) -> Outco
 
 
 def _promote(desk: Desk[service.Service], step: service.Promote) -> Outcome[service.Service]:
-    record = desk.record
-    deployments = tuple(
-        msgspec.structs.replace(d, live_at=desk.now) if d.name == step.deployment else msgspec.structs.replace(d, retiring=True)
-        for d in record.deployments
-    )
+    record, before, probation = desk.record, desk.record.live, desk.loop.policy.probation
+
+    def after(d: service.Deployment) -> service.Deployment:
+        if d.name == step.deployment:
+            return msgspec.structs.replace(d, live_at=desk.now)
+        if probation and d == before and gate.may_take_traffic(d.proof):
+            return msgspec.structs.replace(d, live_at=None, kept_until=desk.now + probation)
+        return msgspec.structs.replace(d, retiring=True)
+
+    deployments = tuple(after(d) for d in record.deployments)
     live = next(d for d in deployments if d.name == step.deployment)
     promoted = desk.change(
         deployments=deployments,
@@ -257,7 +301,9 @@ def _write_idle_clock(desk: Desk[service.Service], step: service.WriteIdleClock)
 
 def _retire(desk: Desk[service.Service], step: service.Retire) -> Outcome[service.Service]:
     deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.name in step.names else d for d in desk.record.deployments)
-    retired = desk.change(deployments=deployments, idle=service.IdleClock(used_at=desk.record.idle.used_at))
+    live, old = desk.record.live, desk.record.idle
+    idle = service.IdleClock(used_at=old.used_at) if live and live.name in step.names else old
+    retired = desk.change(deployments=deployments, idle=idle)
     if retired.live is None and retired.candidate is None:
         retired = msgspec.structs.replace(retired, stage=service.Stage.FALLING_ASLEEP)
     return Outcome(record=retired, what="retiring", why=f"{', '.join(step.names)}: {step.why}")
@@ -298,6 +344,8 @@ _HANDS: dict[type, Callable[[Desk[service.Service], Any], Outcome[service.Servic
     service.ReserveDeployment: _reserve,
     service.CreateDeployment: _create_deployment,
     service.SmokeTest: _smoke_test,
+    service.Probe: _probe,
+    service.GoBack: _go_back,
     service.SetTraffic: _set_traffic,
     service.Promote: _promote,
     service.GiveUp: _give_up,

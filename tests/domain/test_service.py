@@ -219,12 +219,80 @@ MISHAPS = [
          step=GiveUp(tuning="t1", reason=f"Deployment {BLUE.name} was deleted by somebody else.")),
     Line(name="live, traffic moved by somebody", record=LIVE, world=endpoint((LIVE_BLUE, "Succeeded"), traffic={}),
          step=SetTraffic(traffic=BLUE_100, why="The traffic was not where the record has it.")),
+    Line(name="live and failed, traffic moved by somebody: it can take none", record=LIVE,
+         world=endpoint((LIVE_BLUE, "Failed"), traffic={}), step=service.WriteIdleClock(
+             clock=IdleClock(unknown_since=NOON), stage=Stage.LIVE, until=NEXT_LOOK,
+             why="The metrics say nothing since 12:00:00 UTC: kept running, and billed.")),
     Line(name="a deployment of ours that landed late is adopted", record=LIVE,
          world=endpoint((LIVE_BLUE, "Succeeded"), (GREEN, "Creating"), traffic=BLUE_100), step=Adopt(name=GREEN.name)),
     Line(name="live, on a busy endpoint", record=LIVE, world=endpoint((LIVE_BLUE, "Succeeded"), traffic=BLUE_100, state="Updating"),
          step=waits(f"Endpoint {NEW.endpoint} is Updating.")),
 ]  # fmt: skip
 
+
+KEPT_BLUE = deployed(FIRST, 1, smoke_passed=True, kept_until=NOON + POLICY.probation)
+ON_PROBATION = but(LIVE, candidates=(FIRST, SECOND), deployments=(KEPT_BLUE, LIVE_GREEN), deployments_made=2, served="t2")
+GREEN_100 = {GREEN.name: 100}
+BOTH_WELL = endpoint((KEPT_BLUE, "Succeeded"), (LIVE_GREEN, "Succeeded"), traffic=GREEN_100)
+EVERY = timedelta(minutes=10)
+THIRD = msgspec.structs.replace(SECOND, tuning="t3", uploaded_at=NOON + timedelta(days=2), training="cccccccccccc")
+
+
+def probation(*, kept: dict[str, Any] | None = None, live: dict[str, Any] | None = None) -> Service:
+    """The record on probation, with what the kept and the live deployment answered."""
+    blue, green = (msgspec.structs.replace(KEPT_BLUE, **(kept or {})), msgspec.structs.replace(LIVE_GREEN, **(live or {})))
+    return but(ON_PROBATION, deployments=(blue, green))
+
+
+def blue_of(record: Service) -> Deployment:
+    return record.deployments[0]
+
+
+TWICE_BAD = probation(live={"probes_failed": 2, "probed_at": NOON})
+BAD = {"probes_failed": 3, "probed_at": NOON}
+BOTH_ASKED = probation(kept={"probed_at": NOON}, live=BAD)
+TROUBLE = f"Deployment {GREEN.name} gave 3 bad answers in a row."
+PROBATION = [
+    Line(name="just switched: both are there and nothing is done", record=ON_PROBATION, world=BOTH_WELL,
+         step=waits("Fresh; can be idle from 14:00:00 UTC.")),
+    Line(name="time for a question to the live one", record=ON_PROBATION, now=NOON + EVERY, world=BOTH_WELL,
+         step=service.Probe(deployment=LIVE_GREEN, scoring_uri=URI)),
+    Line(name="two bad answers: asked again", record=TWICE_BAD, now=NOON + EVERY, world=BOTH_WELL,
+         step=service.Probe(deployment=TWICE_BAD.deployments[1], scoring_uri=URI)),
+    Line(name="three bad answers: the kept one is asked first", record=probation(live=BAD), world=BOTH_WELL,
+         step=service.Probe(deployment=KEPT_BLUE, scoring_uri=URI)),
+    Line(name="it answers: the way back", record=probation(kept={"answered_at": NOON}, live=BAD), world=BOTH_WELL,
+         step=service.GoBack(kept=BLUE.name, failed=GREEN.name, reason=TROUBLE)),
+    Line(name="its answer is old: asked anew", record=probation(kept={"answered_at": NOON - EVERY - EVERY}, live=BAD), world=BOTH_WELL,
+         step=service.Probe(deployment=probation(kept={"answered_at": NOON - EVERY - EVERY}).deployments[0], scoring_uri=URI)),
+    Line(name="it does not answer either: the traffic stays", record=BOTH_ASKED, world=BOTH_WELL,
+         step=Wait(until=NEXT_LOOK, why=f"{TROUBLE} The one before it does not answer either.", told=True)),
+    Line(name="later it is asked again", record=BOTH_ASKED, now=NOON + EVERY, world=BOTH_WELL,
+         step=service.Probe(deployment=blue_of(BOTH_ASKED), scoring_uri=URI)),
+    Line(name="the live one failed", record=probation(kept={"answered_at": NOON}),
+         world=endpoint((KEPT_BLUE, "Succeeded"), (LIVE_GREEN, "Failed"), traffic=GREEN_100),
+         step=service.GoBack(kept=BLUE.name, failed=GREEN.name, reason=f"Deployment {GREEN.name} is Failed.")),
+    Line(name="the live one is gone", record=probation(kept={"answered_at": NOON}), world=endpoint((KEPT_BLUE, "Succeeded")),
+         step=service.GoBack(kept=BLUE.name, failed=GREEN.name, reason=f"Deployment {GREEN.name} was deleted by somebody else.")),
+    Line(name="the kept one failed as well: no way back", record=probation(kept={"answered_at": NOON}, live=BAD),
+         world=endpoint((KEPT_BLUE, "Failed"), (LIVE_GREEN, "Succeeded"), traffic=GREEN_100),
+         step=waits("Fresh; can be idle from 14:00:00 UTC.")),
+    Line(name="it never had a proof: no way back", record=probation(kept={"answered_at": NOON, "smoke_passed": None}, live=BAD),
+         world=BOTH_WELL, step=waits("Fresh; can be idle from 14:00:00 UTC.")),
+    Line(name="after the way back the traffic follows the record", world=BOTH_WELL,
+         record=but(ON_PROBATION, served="t1", deployments=(LIVE_BLUE, deployed(SECOND, 2, smoke_passed=True, live_at=NOON, retiring=True)),
+                    candidates=(FIRST, msgspec.structs.replace(SECOND, failure="bad"))),
+         step=SetTraffic(traffic=BLUE_100, why=f"Deployment {GREEN.name} is about to be deleted.")),
+    *(Line(name=f"no way back any more: {why}", record=record, now=now, world=world,
+           step=Retire(names=(BLUE.name,), why="It is no way back any more."))
+      for why, record, now, world in (
+          ("probation is over", ON_PROBATION, NOON + POLICY.probation, BOTH_WELL),
+          ("it is over, and the live one is bad", probation(live=BAD), NOON + POLICY.probation, BOTH_WELL),
+          ("a later upload comes", but(ON_PROBATION, candidates=(FIRST, SECOND, THIRD)), NOON, BOTH_WELL),
+          ("the service is about to sleep", but(ON_PROBATION, idle=IdleClock(permit=(GREEN.name,))), NOON, BOTH_WELL),
+          ("nothing is live", but(ON_PROBATION, deployments=(KEPT_BLUE,)), NOON, endpoint((KEPT_BLUE, "Succeeded"))),
+          ("the endpoint is gone", ON_PROBATION, NOON, NOTHING))),
+]  # fmt: skip
 
 LATE = NOON + POLICY.deployment_deadline
 SLOW: dict[str, Any] = {"waited_since": NOON, "waited_for": f"Endpoint {NEW.endpoint} is Creating."}
@@ -314,7 +382,7 @@ QUOTA = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS + HANGING + QUOTA, ids=lambda line: line.name)
+@pytest.mark.parametrize("line", FIRST_LIFE + UPDATE + END + MISHAPS + HANGING + PROBATION + QUOTA, ids=lambda line: line.name)
 def test_the_life_of_a_service(line: Line) -> None:
     assert service.decide(line.record, line.world, line.policy, line.now) == line.step
 
@@ -334,7 +402,22 @@ def test_a_candidate_without_quota_is_asked_for_a_bounded_number_of_times_and_to
     assert tries <= 7 + deadline / 60
 
 
-EVERY_RECORD = [NEW, OFFERED, RESERVED, LIVE, UPDATING, RETIRING, EMPTY, ASLEEP, TORN_DOWN, but(ASLEEP, deleting_endpoint=True)]
+EVERY_RECORD = [
+    ON_PROBATION,
+    BOTH_ASKED,
+    probation(kept={"answered_at": NOON}, live=BAD),
+    WITHOUT_QUOTA,
+    NEW,
+    OFFERED,
+    RESERVED,
+    LIVE,
+    UPDATING,
+    RETIRING,
+    EMPTY,
+    ASLEEP,
+    TORN_DOWN,
+    but(ASLEEP, deleting_endpoint=True),
+]
 
 
 @pytest.mark.parametrize("record", EVERY_RECORD)
@@ -376,6 +459,14 @@ def test_no_world_gives_traffic_to_a_deployment_without_proof_or_deletes_one_wit
     views = [(BY_NAME[name], deployment_state) for name, deployment_state in shown.items()]
     step = service.decide(record, endpoint(*views, traffic=traffic, state=state), POLICY, NOON + timedelta(minutes=minutes))
 
+    if isinstance(step, service.GoBack):
+        live, kept = record.live, record.kept
+        assert live
+        assert kept
+        assert (step.failed, step.kept) == (live.name, kept.name)
+        assert kept.smoke_passed
+        assert shown.get(kept.name) == "Succeeded"
+        assert live.probes_failed >= 3 or shown.get(live.name) in (None, "Failed", "Canceled")
     if isinstance(step, SetTraffic):
         proven = {d.name for d in record.deployments if d.smoke_passed}
         assert set(step.traffic) <= proven

@@ -47,6 +47,7 @@ POLICY = Policy(
     idle_after=timedelta(hours=1),
     idle_grace=timedelta(minutes=10),
     endpoint_kept_for=timedelta(hours=2),
+    probation=timedelta(minutes=40),
 )
 MODEL_FILES = ("MLmodel", "conda.yaml", "data/model/config.json", "data/model/model.safetensors", "data/tokenizer/tokenizer.json")
 MESSAGE_LEASE = timedelta(minutes=10)  # how long the Functions host hides a received message
@@ -75,6 +76,7 @@ class World:
         self.requests: list[tuple[str, datetime]] = []  # endpoint, time
         self.metrics_out = False
         self.answer: object = {"output": "It is in hall 3."}
+        self.answers: dict[str, object] = {}  # of one deployment, where it is another; an error is raised
         self.job_end = "Completed"
         self.model_files: tuple[str, ...] = MODEL_FILES
         self.preparation_ends = ["Completed"]  # of one job after the other; the last one goes on
@@ -496,8 +498,13 @@ class FakeEndpoints:
 
     def ask(self, endpoint: str, scoring_uri: str, *, deployment: str, body: Mapping[str, object]) -> object:
         def effect() -> object:
+            answer = self.world.answers.get(deployment, self.world.answer)
+            if isinstance(answer, errors.TryLater) and not isinstance(answer, errors.BadAnswer):
+                raise answer  # it did not get there
             self.world.requests.append((endpoint, self.world.now))
-            return self.world.answer
+            if isinstance(answer, errors.BadAnswer):
+                raise answer
+            return answer
 
         return self.world.called(effect)
 

@@ -184,7 +184,7 @@ def test_a_new_upload_takes_over_without_a_moment_without_traffic(story):
     story.run(HOUR)
     first = only(story, Kind.SERVICE).live.name
     story.uploaded("support-bot/2.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
-    story.run(HOUR)
+    story.run(1.5 * HOUR)
 
     found = only(story, Kind.SERVICE)
     assert found.live.name != first

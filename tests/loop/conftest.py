@@ -35,6 +35,7 @@ SETTINGS = {
     "LOOK_AGAIN_SCHEDULE": "*/5 * * * * *",
     "TEAR_DOWN_SCHEDULE": "*/2 * * * * *",
     "DELETIONS_PER_TICK_MAX": "10",
+    "PROBATION": "00:00:20",
     "JOBS_AT_ONCE_MAX": "20",
     "JOBS_PER_DAY_MAX": "1000",  # all tests of a folder are one day
 }

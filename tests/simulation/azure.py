@@ -88,6 +88,9 @@ class DeploymentHere:
     answered: bool = False
     idle_seen: list[int] = field(default_factory=list)  # when a handler was told, truthfully, that nobody had used it for the window
     used_ms: int = 0  # newest request of a client
+    replaced_ms: int | None = None  # since another one has its traffic
+    back_ms: int = 0  # since it has it again
+    went_bad: bool = False  # after it got the traffic
     is_orphan: bool = False  # of an endpoint with our tag whose record was lost before this history began
 
 
@@ -131,6 +134,7 @@ class Azure:
         self.named_for: dict[str, str] = {}  # service, by endpoint
         self.paused_since_ms: int | None = None
         self.skew = timedelta(0)  # how far two clocks of the app may be apart
+        self.intended_ms: dict[str, int] = {}  # when a delete was first written down, by endpoint: from then on it is carried out
         self.candidate_ms: dict[str, int] = {}  # when a candidate of its service was offered or given up, by endpoint
         self.orphans: set[str] = set()  # endpoints that carry our tag and that no record names
         self.unreadable: set[Key] = set()  # records of another version of the app
@@ -570,6 +574,7 @@ class Azure:
         self.check(slept >= kept - SLACK - self.skew, f"L6: {found.name} is torn down after {slept}, and is kept for {kept}")
         handler = self.machine.running
         knew = record.candidate is not None and handler is not None and self.candidate_ms.get(found.name, 0) < handler.started
+        knew = knew and self.candidate_ms.get(found.name, 0) < self.intended_ms.get(found.name, 0)
         self.check(not knew, f"L6: {found.name} is torn down and {record.candidate} waits")
         if self.healed_ms is not None:
             late = self.machine.ms - max(_ms(since) + _in_ms(kept), self.healed_ms, found.made_ms)
@@ -682,6 +687,14 @@ class Azure:
             wanted = record is not None and record.candidates  # an upload came back to it: what serves without a proof has to go
             self.check(wanted or unused >= age, f"S4: {endpoint.name} has no record, was used {unused / MINUTE:.0f} minutes ago and goes")
         if deployment.served_ms is None or any(share for name, share in endpoint.traffic.items() if name != deployment.name):
+            if self.healed_ms is not None and deployment.replaced_ms is not None:
+                kept = self.policy.probation + 6 * self.policy.tick + 6 * self.policy.look_every
+                billed = self.machine.ms - max(deployment.replaced_ms, self.healed_ms)
+                short = billed <= kept.total_seconds() * 1000
+                self.check(short, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes after it was replaced")
+            return
+        before = [d for d in endpoint.deployments.values() if d is not deployment and d.served_ms is not None and d.state == "Succeeded"]
+        if deployment.went_bad and before:  # it goes, and what is there gets the traffic next
             return
         grace, seen = self.policy.idle_grace.total_seconds() * 1000, deployment.idle_seen
         idle = bool(seen) and seen[-1] - seen[0] >= grace - _in_ms(self.skew)
@@ -690,7 +703,8 @@ class Azure:
         if self.healed_ms is not None and not self.hangs(endpoint.name):  # what hangs is asked for before the live one is looked at
             policy = self.policy
             waits = policy.idle_after + policy.idle_grace + policy.metric_lag + 6 * policy.tick + 6 * policy.look_every
-            since = max(deployment.used_ms, deployment.served_ms, self.healed_ms, self.candidate_ms.get(endpoint.name, 0))
+            began = max(deployment.served_ms, deployment.back_ms, self.candidate_ms.get(endpoint.name, 0))
+            since = max(deployment.used_ms, began, self.healed_ms)
             billed = self.machine.ms - since
             self.check(billed <= waits.total_seconds() * 1000, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes unused")
 
@@ -710,17 +724,51 @@ class Azure:
                 continue
             self.check(deployment.answered and deployment.is_good, f"S2: {name} gets traffic and never answered its smoke test")
             for other in found.deployments.values():
-                later = (
-                    other.served_ms is not None and other.state == "Succeeded" and self.order[other.tuning] > self.order[deployment.tuning]
-                )
+                serves = other.served_ms is not None and other.state == "Succeeded" and not other.went_bad
+                later = serves and self.order[other.tuning] > self.order[deployment.tuning]
                 self.check(not later, f"S7: the traffic goes back from {other.name} to {name}, of an earlier upload")
             if deployment.served_ms is None:
                 deployment.served_ms = self.machine.ms
                 self.machine.counts["served"] += 1
                 self.on_traffic(endpoint)
+                replaces = any(d.served_ms is not None and d.name != name for d in found.deployments.values())
+                if self.machine.chance("goes bad", endpoint, name) < (0.6 if replaces else 0.1):
+                    late = 2 + 58 * self.machine.chance("goes bad when", endpoint, name) ** 2
+                    self.machine.at(late * MINUTE, self._goes_bad, endpoint, name, deployment.incarnation)
+            elif deployment.replaced_ms is not None:
+                self.machine.counts["went_back"] += 1
+                deployment.back_ms = self.machine.ms
+        for one in found.deployments.values():
+            if one.name in found.traffic and one.name not in traffic:
+                one.replaced_ms = self.machine.ms
+            elif one.name in traffic:
+                one.replaced_ms = None
         found.traffic = {name: share for name, share in traffic.items() if share}
         found.state = "Updating"
         self.machine.at(20_000, self._endpoint_is, endpoint, found.incarnation, "Succeeded")
+
+    def _goes_bad(self, endpoint: str, name: str, incarnation: int) -> None:
+        """A deployment that serves fails, or answers nothing from now on. Soon after a switch the one before it has to take over."""
+        found = self.endpoints.get(endpoint)
+        deployment = found.deployments.get(name) if found else None
+        if found is None or deployment is None or deployment.incarnation != incarnation or deployment.state != "Succeeded":
+            return
+        deployment.went_bad = True
+        self.excuses[deployment.tuning].add("it went bad")
+        self.machine.counts["went_bad"] += 1
+        if self.machine.chance("goes bad how", endpoint, name) < 0.5:
+            deployment.state = "Failed"
+        before = [d for d in found.deployments.values() if d.replaced_ms is not None and d.state == "Succeeded" and not d.went_bad]
+        soon = deployment.served_ms is not None and self.machine.ms - deployment.served_ms < 20 * MINUTE
+        if self.machine.healed and found.traffic.get(name) and before and soon:
+            self.machine.counts["has_a_way_back"] += 1
+            self.machine.at(55 * MINUTE, self._is_back, found, deployment)
+
+    def _is_back(self, endpoint: EndpointHere, bad: DeploymentHere) -> None:
+        record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
+        wanted = record.candidate is not None or any(self.order[d.tuning] > self.order[bad.tuning] for d in endpoint.deployments.values())
+        back = wanted or not endpoint.traffic.get(bad.name)
+        self.check(back, f"L7: {bad.name} on {endpoint.name} is bad for 55 minutes, and the traffic did not go back to the one before it")
 
     def ask(self, endpoint: str, name: str, body: Mapping[str, Any]) -> object:
         self._effect(f"{name} is asked")
@@ -730,7 +778,7 @@ class Azure:
             raise errors.TryLater(f"{name} does not answer")
         self._checked_question(found, deployment, body)
         self.own_requests[endpoint].append(self.machine.ms)
-        if not deployment.is_good:
+        if not deployment.is_good or deployment.went_bad:
             return NO_ANSWERS[int(self.machine.chance("no answer", endpoint, name) * len(NO_ANSWERS))]
         if self.machine.chance("cold", endpoint, name) < 0.1 and not self.machine.healed:
             raise errors.TryLater("it answered with status 503")
@@ -747,6 +795,9 @@ class Azure:
         handler = self.machine.running
         began = self.machine_time(handler.started) - SLACK - self.skew if handler else self.machine.now()
         counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
+        if record is not None and deployment.served_ms is not None:  # on probation: written down before, counted when it was answered
+            probed_at = next((d.probed_at for d in record.deployments if d.name == deployment.name), None)
+            counted = counted or (probed_at is not None and probed_at >= began)
         self.check(counted, f"S10: {deployment.name} is asked, and our own request is not counted")
 
     def request(self, endpoint: str) -> None:

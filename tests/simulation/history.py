@@ -51,6 +51,7 @@ POLICY = Policy(
     cancel_deadline=timedelta(minutes=40),
     deployment_deadline=timedelta(hours=1),
     quota_deadline=timedelta(hours=3),
+    probation=timedelta(minutes=80),
     orphans_deleted_after=timedelta(minutes=100),
     idle_after=timedelta(minutes=40),
     idle_grace=timedelta(minutes=12),

@@ -417,7 +417,10 @@ class Watch:
         if new.served != old.served:
             order = self.azure.order
             forward = old.served is None or old.served not in order or new.served not in order or order[new.served] > order[old.served]
+            forward = forward or "it went bad" in self.azure.excuses[old.served or ""]
             forward or broken(f"S7: {key} served {old.served} and now an earlier upload, {new.served}")
+        if new.deleting_endpoint and not old.deleting_endpoint:
+            self.azure.intended_ms[new.endpoint] = self.machine.ms
         if new.deleting_endpoint and (not old.deleting_endpoint or new.rest_until != old.rest_until):
             held_up = timedelta(minutes=11)  # this write, by a worker that was ended after ten minutes with its request under way
             rests = new.rest_until is not None and new.rest_until >= self.machine.now() + self.azure.rest - self.slack - held_up
@@ -530,9 +533,12 @@ class Watch:
                 f"L1: {now.name} failed its smoke test after {tries} tries"
             )
         if now.live_at != was.live_at:
-            (was.live_at is None and there is not None and there.served_ms is not None) or broken(
-                f"S2: {now.name} is live and has no traffic"
-            )
+            served = was.live_at is None and there is not None and there.served_ms is not None
+            replaced = now.live_at is None and now.kept_until is not None and new.live is not None
+            (served or replaced) or broken(f"S2: {now.name} is live and has no traffic")
+            if now.live_at and was.kept_until:
+                bad = [d.name for d in new.deployments if d.retiring and "it went bad" in self.azure.excuses[d.tuning]]
+                (bad and now.probed_at) or broken(f"S7: the way back to {now.name} was taken, and nothing went bad")
         if now.retiring and not was.retiring and was.live_at and not any(d.live_at and not d.retiring for d in new.deployments):
             handler = self.machine.running
             gone = there is None or there.name not in (d.name for d in new.deployments)
