@@ -91,6 +91,7 @@ class DeploymentHere:
     replaced_ms: int | None = None  # since another one has its traffic
     back_ms: int = 0  # since it has it again
     went_bad: bool = False  # after it got the traffic
+    lost_ms: int = 0  # newest time that it lost the traffic
     is_orphan: bool = False  # of an endpoint with our tag whose record was lost before this history began
 
 
@@ -713,6 +714,8 @@ class Azure:
         found = self._own_endpoint(endpoint, "traffic was set")
         self.check(sum(traffic.values()) == 100 or not traffic, f"S7: the shares of {endpoint} are {dict(traffic)}")
         for name in found.traffic.keys() - traffic.keys():
+            if name in found.deployments:
+                found.deployments[name].lost_ms = self.machine.ms
             others = [d for d in found.deployments.values() if d.name in traffic]
             if not others and name in found.deployments:
                 self._may_go(found, found.deployments[name])

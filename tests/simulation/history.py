@@ -384,6 +384,7 @@ class History:
 
     def _ask_whether_quiet(self) -> None:
         """Between two ticks, when no handler is at work that will find nothing."""
+        self.azure.watch.audit()
         self.machine.is_quiet = self._is_quiet()
         self.machine.at(TICK_MS, self._ask_whether_quiet)
 

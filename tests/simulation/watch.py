@@ -22,6 +22,7 @@ from shared.domain.service import Service
 from shared.domain.slots import Slots
 from shared.domain.training import Training
 from shared.domain.tuning import Tuning
+from shared.domain.upload import bare_etag
 from tests.canaries import CANARY
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ SECRETS = (CANARY, "is in hall", "is in yard", "Where is order", "Where is parce
 SECRET_BYTES = tuple(secret.encode() for secret in SECRETS)
 ACTION = re.compile(r" action=([a-z_]+)$")
 HOUR = timedelta(hours=1)
+UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long after the last, and what is held up beside them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
 REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
@@ -644,8 +646,13 @@ class Watch:
         handler.effects <= 1 or broken(f"S17: {handler.name} did {handler.effects} things at once")
         if failed:
             handler.is_hurt or broken(f"S13: {handler.name} failed, and nothing was planted")
-        if handler.is_hurt or failed or notes is None:
+        if handler.is_hurt or failed:
             return
+        notes = notes or Notes()
+        if handler.name == "look_again":
+            self._has_looked(handler)
+        elif handler.name == "tear_down":
+            self._has_let_go(handler, notes)
         if notes.wants:
             self._was_heard(notes.wants, notes.rung, handler)
         for key, promised in notes.promises.items():
@@ -657,6 +664,69 @@ class Watch:
             record.attempt_began_at != began or broken(f"L5: {key} is still being worked on, and {handler.name} is done")
         for key in notes.owed:
             broken(f"L5: {key} waits for this and was not rung")
+
+    def _has_looked(self, handler: Handler) -> None:
+        """Whatever was overdue before a tick began is promised anew, and whatever lay there has a record: a tick repairs what was lost."""
+        azure, began = self.azure, self.azure.machine_time(handler.started)
+        for key in azure.active:
+            if key.kind not in RECORD_TYPES or key not in azure.records or key in azure.unreadable:
+                continue
+            record = azure.read_record(key, RECORD_TYPES[key.kind])
+            promised, worked_on = record.next_look_at, record.attempt_began_at
+            missed = promised is not None and promised < began - self.policy.tick - self.slack
+            alone = worked_on is None or worked_on < began - self.policy.lease - self.slack
+            (missed and alone) and self.broken(f"L5: {key} was to be looked at at {promised}, and a tick since {began} changed nothing")
+        known = {key.id for key in azure.records if key.kind is Kind.TUNING}
+        for tuning, path in azure.paths.items():
+            there = azure.blobs.get(path)
+            lay = there is not None and bare_etag(there.etag) == azure.etags[tuning] and there.ms < handler.started
+            (lay and tuning not in known) and self.broken(f"L5: a tick since {began} found no upload at {path}")
+
+    def _has_let_go(self, handler: Handler, notes: Notes) -> None:
+        """The longest idle of the services that could go is let go, if the limits allow."""
+        if self.policy.deletions_dry_run or self.azure.paused_since_ms is not None or notes.permits:
+            return
+        began, policy = self.azure.machine_time(handler.started), self.policy
+        for one in self.azure.services():
+            clock = one.idle
+            if one.candidate or one.live is None or clock.permit or clock.marked_at is None or clock.seen_idle_at is None:
+                continue
+            ready = clock.marked_at + policy.idle_grace <= clock.seen_idle_at <= began and began - clock.seen_idle_at < policy.tick
+            not ready or self.broken(f"L5: {one.key} could be let go since {clock.seen_idle_at}, and a tick since {began} did not")
+
+    def audit(self) -> None:
+        """Between ticks, some time after everything was mended: nothing is overdue, lost or billed for nothing."""
+        azure, now = self.azure, self.machine.now()
+        if azure.healed_ms is None or self.machine.ms < azure.healed_ms + 45 * 60_000:
+            return
+        late = now - 2 * self.policy.tick - self.policy.lease - self.slack
+        for key in azure.active:
+            if key.kind in RECORD_TYPES and key in azure.records and key not in azure.unreadable:
+                record = azure.read_record(key, RECORD_TYPES[key.kind])
+                on_time = record.next_look_at is None or record.next_look_at >= late
+                on_time or self.broken(f"L5: {key} was to be looked at at {record.next_look_at}, more than two ticks ago")
+        for path, blob in azure.blobs.items():
+            known = any(azure.paths[key.id] == path for key in azure.records if key.kind is Kind.TUNING and key.id in azure.paths)
+            known or azure.machine_time(blob.ms) >= late or self.broken(f"L5: {path} lies there for more than two ticks, and has no record")
+        for endpoint in azure.endpoints.values():
+            if endpoint.owner == azure.owner and not azure.hangs(endpoint.name) and endpoint.name not in azure.orphans:
+                self._audit_endpoint(endpoint)
+
+    def _audit_endpoint(self, endpoint: Any) -> None:
+        """What serves has the traffic, and what does not is not kept for long."""
+        record = self.azure.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
+        if record is None:
+            return
+        for deployment in endpoint.deployments.values():
+            since = max(
+                deployment.ready_ms or 0, deployment.lost_ms, self.azure.healed_ms or 0, self.azure.candidate_ms.get(endpoint.name, 0)
+            )
+            unused = (self.machine.ms - since) // 60_000
+            waits = deployment.ready_ms is None or deployment.is_orphan or endpoint.traffic.get(deployment.name)
+            kept = self.policy.probation // timedelta(minutes=1) if deployment.lost_ms else 0
+            waits or unused <= UNUSED_MINUTES_MAX + kept or self.broken(
+                f"L2: {deployment.name} has no traffic and is billed for {unused} minutes"
+            )
 
     def _was_heard(self, about: str, rung: set[Key], handler: Handler) -> None:
         """An event that was about an upload or a job has rung it, if there is a record to ring and the blob is still there."""
