@@ -234,7 +234,7 @@ BUGS: dict[str, Bug] = {
     "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name, seed=184, promise="S1"),
     "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes, seed=0, promise="A1"),
     "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event, seed=1, promise="S2"),
-    "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never), seed=1, promise="L3"),
+    "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never), seed=1, promise="L5"),
     "ignore_canceled": Bug(
         what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=6, promise="L1"
     ),
@@ -275,7 +275,7 @@ BUGS: dict[str, Bug] = {
         seed=1,
         promise="S4",
     ),
-    "no_permits": Bug(what="nobody lets an idle service go", patch=put(timers, "tear_down_idle_endpoints", _never), seed=1, promise="L3"),
+    "no_permits": Bug(what="nobody lets an idle service go", patch=put(timers, "tear_down_idle_endpoints", _never), seed=1, promise="L5"),
     "no_rest": Bug(what="a deleted endpoint's name is used at once", patch=_policy(endpoint_rest=timedelta(0)), seed=1, promise="S10"),
     "delete_without_a_rest": Bug(
         what="a delete does not write how long the name rests", patch=_delete_without_a_rest, seed=1, promise="S10"
@@ -288,7 +288,7 @@ BUGS: dict[str, Bug] = {
         promise="S8",
     ),
     "nothing_is_overdue": Bug(
-        what="a missed promise is not renewed", patch=put(record, "is_overdue", lambda *_, **__: False), seed=1, promise="L3"
+        what="a missed promise is not renewed", patch=put(record, "is_overdue", lambda *_, **__: False), seed=1, promise="L5"
     ),
     "fail_on_transient": Bug(what="the first error that would pass is the end", patch=_fail_on_transient, seed=3, promise="L1"),
     "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt, seed=3, promise="S13"),
