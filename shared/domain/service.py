@@ -285,8 +285,10 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
-class FallAsleep(msgspec.Struct, frozen=True):
+class FallAsleep(msgspec.Struct, frozen=True, kw_only=True):
     """No deployment is left and no candidate waits: the service costs nothing more."""
+
+    has_endpoint: bool = True  # False: it was never made, or is gone, so there is no address to keep
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +310,7 @@ FAILED_STATES = frozenset({"failed", "canceled"})
 PROBES_FAILED_MAX = 3  # bad answers in a row that end a probation; a guess: one may be a restart, three in half an hour are none
 PROBE_EVERY = timedelta(minutes=10)  # during probation, or a sixth of it where that is shorter
 ASK_AGAIN = timedelta(hours=1)  # between two requests to delete what hangs; a guess, and deployment_deadline where that is shorter
+KEPT_FOR_A_STRANGER = "A deployment on it does not carry this app's tag, so the endpoint is kept."
 LOOK_IN_STUDIO = "Look at it in Azure ML studio; delete it there if it stays."
 
 
@@ -356,9 +359,25 @@ def later_offered(record: Service | None, order: tuple[datetime, str]) -> str | 
 
 
 def decide(record: Service, world: World, policy: Policy, now: datetime) -> Step:
-    """Return the one next step of this service."""
+    """Return the one next step of this service. Whatever branch it comes from, no traffic goes to what has no proof."""
     step = _next(record, world, policy, now)
+    unproven = _unproven(record, step)
+    if unproven:
+        why = f"{', '.join(unproven)} would get traffic without a proof; the traffic is left as it is."
+        return Wait(until=now + max(policy.tick, policy.look_every), why=why, told=True)
     return pause(policy, now) if policy.paused and isinstance(step, CHANGES_AZURE) else step
+
+
+def _unproven(record: Service, step: Step) -> tuple[str, ...]:
+    """Return which deployments the step would give traffic to, or call live, without a proof."""
+    if isinstance(step, SetTraffic):
+        targets = tuple(name for name, share in step.traffic.items() if share)
+    elif isinstance(step, Promote | GoBack):
+        targets = (step.deployment if isinstance(step, Promote) else step.kept,)
+    else:
+        return ()
+    proven = {d.name for d in record.deployments if gate.may_take_traffic(d.proof)}
+    return tuple(name for name in targets if name not in proven)
 
 
 def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
@@ -428,12 +447,16 @@ def _wait_for_endpoint(record: Service, endpoint: EndpointView, policy: Policy, 
         return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
     if not _may_ask_to_delete(record, policy, now):
         return wait
-    if record.live is None and not endpoint.traffic and all(d.owner == record.owner for d in endpoint.deployments):
+    if record.live is None and not endpoint.traffic and _is_all_ours(record, endpoint):
         return DeleteEndpoint(reason=wait.why)
     for deployment in record.deployments:
         if deployment.retiring and endpoint.deployment(deployment.name) and not endpoint.traffic.get(deployment.name):
             return DeleteDeployment(name=deployment.name, reason=wait.why)
     return wait
+
+
+def _is_all_ours(record: Service, endpoint: EndpointView) -> bool:
+    return all(d.owner == record.owner for d in endpoint.deployments)
 
 
 def _busy(what: str, record: Service, policy: Policy, now: datetime) -> tuple[Wait, bool]:
@@ -541,6 +564,9 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
         if record.endpoint_failures >= policy.step_attempts_max:
             reason = f"Endpoint {record.endpoint} failed {record.endpoint_failures} times."
             return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
+        if not _is_all_ours(record, endpoint):
+            reason = f"Endpoint {record.endpoint} failed. {KEPT_FOR_A_STRANGER}"
+            return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
         return DeleteEndpoint(reason="Its creation failed.")
     deployment = record.deployment_for(candidate.tuning)
     if deployment is None:
@@ -612,12 +638,14 @@ def _watch(record: Service, live: Deployment, world: World, policy: Policy, now:
 
 def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
     if record.asleep_since is None and (record.candidates or endpoint):  # without candidates: an endpoint that was taken over
-        return FallAsleep()
+        return FallAsleep(has_endpoint=endpoint is not None)
     if endpoint is None:
         return Rest()
     torn_down_at = (record.asleep_since or record.created_at) + policy.endpoint_kept_for
     if policy.deletions_dry_run:
         return Wait(until=now + policy.tick, why="A dry run: the sleeping endpoint is kept.")
+    if not _is_all_ours(record, endpoint):
+        return Wait(until=now + max(policy.tick, policy.look_every), why=f"{KEPT_FOR_A_STRANGER} {LOOK_IN_STUDIO}", told=True)
     if now < torn_down_at:
         return Wait(until=torn_down_at, why=f"Asleep; the endpoint's address is kept until {torn_down_at:%Y-%m-%d %H:%M} UTC.")
     return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")

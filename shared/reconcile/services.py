@@ -317,10 +317,12 @@ def _adopt(desk: Desk[service.Service], step: service.Adopt) -> Outcome[service.
     return Outcome(record=adopted, what="late_deployment_found", why=f"{step.name} will be deleted.")
 
 
-def _fall_asleep(desk: Desk[service.Service], _: service.FallAsleep) -> Outcome[service.Service]:
+def _fall_asleep(desk: Desk[service.Service], step: service.FallAsleep) -> Outcome[service.Service]:
     asleep = desk.change(asleep_since=desk.now, stage=service.Stage.ASLEEP, idle=service.IdleClock(used_at=desk.record.idle.used_at))
-    kept = desk.loop.policy.endpoint_kept_for
-    return Outcome(record=asleep, what="asleep", why=f"No deployment is left, nothing is billed; the address is kept for {kept}.")
+    kept = (
+        f"the endpoint and its address are kept for {desk.loop.policy.endpoint_kept_for}" if step.has_endpoint else "there is no endpoint"
+    )
+    return Outcome(record=asleep, what="asleep", why=f"No deployment is left, nothing is billed; {kept}.")
 
 
 def _block(desk: Desk[service.Service], step: service.Block) -> Outcome[service.Service]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import names, service
@@ -475,6 +475,78 @@ def test_no_world_gives_traffic_to_a_deployment_without_proof_or_deletes_one_wit
         assert step.name in {d.name for d in record.deployments if d.retiring}
     if isinstance(step, DeleteEndpoint):
         assert record.deleting_endpoint or record.live is None
+
+
+NAMES = (BLUE.name, GREEN.name, "d3-cccccccc")
+TIMES = st.none() | st.integers(-600, 600).map(lambda minutes: NOON + timedelta(minutes=minutes))
+ANY_DEPLOYMENT = st.builds(
+    lambda number, **fields: msgspec.structs.replace(BLUE, name=NAMES[number], tuning=f"t{number}", **fields),
+    st.integers(0, 2), smoke_passed=st.none() | st.booleans(), live_at=TIMES, retiring=st.booleans(), kept_until=TIMES, submitted_at=TIMES,
+    probed_at=TIMES, answered_at=TIMES, probes_failed=st.integers(0, 4),
+)  # fmt: skip
+ANY_RECORD = st.builds(
+    lambda deployments, failed, **fields: but(NEW, deployments=tuple(deployments), candidates=candidates(*failed), **fields),
+    st.lists(ANY_DEPLOYMENT, max_size=3, unique_by=lambda d: d.name), st.sets(st.integers(0, 2)),
+    served=st.sampled_from([None, "t0", "t1", "t2", "forgotten"]), asleep_since=TIMES, rest_until=TIMES,
+    deleting_endpoint=st.sampled_from([False] * 9 + [True]), endpoint_failures=st.integers(0, 6), delete_asked_at=TIMES, waited_since=TIMES,
+    waited_for=st.sampled_from(["", f"Endpoint {NEW.endpoint} is Updating.", f"Deployment {BLUE.name} is Creating."]),
+    idle=st.sampled_from([IdleClock(), IdleClock(marked_at=NOON, permit=(BLUE.name,))]),
+    quota=st.sampled_from([None, REFUSED]),
+)  # fmt: skip
+MOSTLY_WELL = st.sampled_from(["Succeeded"] * 8 + ["Failed", "Creating", "Updating", "Deleting", "Canceled", "Invented"])
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> tuple[Service, EndpointView | None]:
+    """Any record, also one that no life leads to, and a world that shows most of what it names."""
+    record = draw(ANY_RECORD)
+    known = [d.name for d in record.deployments]
+    shown = {name: draw(MOSTLY_WELL) for name in [*known, "theirs", *NAMES] if draw(st.integers(0, 9)) < (9 if name in known else 1)}
+    traffic = draw(st.sampled_from([{}, *({name: 100} for name in shown), *({name: 50, "theirs": 50} for name in shown)]))
+    view = EndpointView(
+        state=draw(MOSTLY_WELL), owner=OWNER, service=NEW.id, scoring_uri=URI, traffic=traffic,
+        deployments=tuple(DeploymentView(name=n, state=word, owner=None if n == "theirs" else OWNER) for n, word in shown.items()),
+    )  # fmt: skip
+    return record, draw(st.sampled_from([view] * 9 + [None]))
+
+
+@settings(max_examples=200)
+@given(lives(), st.integers(-60, 600), st.booleans(), st.booleans())
+def test_whatever_the_record_and_the_world_the_gate_fails_closed_and_nothing_of_others_goes(
+    life: tuple[Service, EndpointView | None], minutes: int, paused: bool, dry_run: bool
+) -> None:
+    """Also over records that no life leads to: a proof is asked for at the one way out of `decide`, whatever branch comes to it."""
+    record, shown = life
+    policy = msgspec.structs.replace(POLICY, paused=paused, deletions_dry_run=dry_run)
+    step = service.decide(record, World(endpoint=shown), policy, NOON + timedelta(minutes=minutes))
+    proven = {d.name for d in record.deployments if d.smoke_passed is True}
+
+    if isinstance(step, SetTraffic):
+        assert {name for name, share in step.traffic.items() if share} <= proven
+    if isinstance(step, Promote):
+        assert step.deployment in proven
+    if isinstance(step, service.GoBack):
+        assert step.kept in proven
+    if isinstance(step, DeleteDeployment):
+        assert shown
+        assert not shown.traffic.get(step.name)
+        assert step.name in {d.name for d in record.deployments if d.retiring}
+    if isinstance(step, DeleteEndpoint) and not record.deleting_endpoint:
+        assert shown
+        assert record.live is None
+        assert all(d.owner == OWNER for d in shown.deployments)
+    if paused:
+        assert not isinstance(step, service.CHANGES_AZURE)
+
+
+@pytest.mark.parametrize(("record", "state"), [(ASLEEP, "Succeeded"), (OFFERED, "Failed")], ids=["asleep for long", "its creation failed"])
+def test_an_endpoint_on_which_somebody_else_has_a_deployment_is_kept_and_told(record: Service, state: str) -> None:
+    foreign = DeploymentView(name="theirs", state="Succeeded", owner=None)
+    view = EndpointView(state=state, owner=OWNER, service=NEW.id, scoring_uri=URI, traffic={}, deployments=(foreign,))
+    step = service.decide(record, World(endpoint=view), POLICY, NOON + timedelta(days=30))
+
+    assert (isinstance(step, Wait) and step.told) or isinstance(step, GiveUp)
+    assert "does not carry this app's tag" in (step.why if isinstance(step, Wait) else step.reason)
 
 
 def test_the_endpoint_is_never_deleted_while_something_on_it_is_live() -> None:
