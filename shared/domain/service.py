@@ -101,6 +101,14 @@ class QuotaWait(msgspec.Struct, frozen=True, kw_only=True):
     said: str  # Azure's newest words
 
 
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """The time between the last window that showed a deployment idle and its end, of which nothing was known when it was let go."""
+
+    deployment: str
+    start: datetime
+    end: datetime | None = None  # when it was seen gone; None: it was not yet
+
+
 class Service(Header, frozen=True, kw_only=True):
     """The record of one service."""
 
@@ -119,6 +127,7 @@ class Service(Header, frozen=True, kw_only=True):
     endpoint_failures: int = 0  # endpoints that came out Failed since something was last live
     scoring_uri: str = ""
     own_requests: tuple[datetime, ...] = ()  # of our own probes, so that they do not count as use
+    gap: Gap | None = None  # whose requests are still to be counted; None: none are
     quota: QuotaWait | None = None  # None: nothing was refused for want of quota since something was last accepted
 
     @property
@@ -285,6 +294,12 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True):
     name: str
 
 
+class CountGap(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask the metrics once how many requests met a deletion, and tell."""
+
+    gap: Gap
+
+
 class FallAsleep(msgspec.Struct, frozen=True, kw_only=True):
     """No deployment is left and no candidate waits: the service costs nothing more."""
 
@@ -298,7 +313,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 Step = (
     CreateEndpoint | DeleteEndpoint | EndpointGone | ReserveDeployment | CreateDeployment | SmokeTest | SetTraffic | Promote
-    | GiveUp | Probe | GoBack | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep | Block | Wait | Rest
+    | GiveUp | Probe | GoBack | DeleteDeployment | ForgetDeployment | WriteIdleClock | Retire | Adopt | FallAsleep
+    | CountGap | Block | Wait | Rest
 )  # fmt: skip
 CHANGES_AZURE = (  # or is about to
     CreateEndpoint, DeleteEndpoint, ReserveDeployment, CreateDeployment, SmokeTest, SetTraffic, DeleteDeployment, Retire,
@@ -394,6 +410,9 @@ def _next(record: Service, world: World, policy: Policy, now: datetime) -> Step:
     serving = _serves_unwritten(record, endpoint)
     if serving:
         return Promote(deployment=serving)
+    countable_at = _countable_at(record, policy)
+    if record.gap and countable_at and now >= countable_at:
+        return CountGap(gap=record.gap)
     back = _way_back(record, endpoint, policy, now)
     if back:
         return back
@@ -486,6 +505,11 @@ def _serves_unwritten(record: Service, endpoint: EndpointView | None) -> str | N
         (d.name for d in record.deployments if endpoint and endpoint.traffic == {d.name: 100} and _may_become_live(d)),
         None,
     )
+
+
+def _countable_at(record: Service, policy: Policy) -> datetime | None:
+    """Return when the points of the gap must have appeared; None: there is none, or it has not ended."""
+    return record.gap.end + policy.metric_lag + policy.metric_grain if record.gap and record.gap.end else None
 
 
 def _may_become_live(deployment: Deployment) -> bool:
@@ -639,6 +663,9 @@ def _watch(record: Service, live: Deployment, world: World, policy: Policy, now:
 def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
     if record.asleep_since is None and (record.candidates or endpoint):  # without candidates: an endpoint that was taken over
         return FallAsleep(has_endpoint=endpoint is not None)
+    countable_at = _countable_at(record, policy)
+    if endpoint is None and countable_at:
+        return Wait(until=countable_at, why="The requests that met the deletion are still to be counted.")
     if endpoint is None:
         return Rest()
     torn_down_at = (record.asleep_since or record.created_at) + policy.endpoint_kept_for
@@ -647,7 +674,8 @@ def _sleep(record: Service, endpoint: EndpointView | None, policy: Policy, now: 
     if not _is_all_ours(record, endpoint):
         return Wait(until=now + max(policy.tick, policy.look_every), why=f"{KEPT_FOR_A_STRANGER} {LOOK_IN_STUDIO}", told=True)
     if now < torn_down_at:
-        return Wait(until=torn_down_at, why=f"Asleep; the endpoint's address is kept until {torn_down_at:%Y-%m-%d %H:%M} UTC.")
+        until = min(torn_down_at, countable_at or torn_down_at)
+        return Wait(until=until, why=f"Asleep; the endpoint's address is kept until {torn_down_at:%Y-%m-%d %H:%M} UTC.")
     return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")
 
 

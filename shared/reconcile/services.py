@@ -112,6 +112,7 @@ def _endpoint_gone(desk: Desk[service.Service], _: service.EndpointGone) -> Outc
         endpoint_asked_at=None,
         scoring_uri="",
         deployments=(),
+        gap=desk.record.gap and msgspec.structs.replace(desk.record.gap, end=desk.record.gap.end or desk.now),
         asleep_since=desk.record.asleep_since or (None if desk.record.candidate else desk.now),
         stage=service.Stage.DEPLOYING if desk.record.candidate else service.Stage.TORN_DOWN,
     )
@@ -289,8 +290,13 @@ def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployme
 
 def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:
     left = tuple(d for d in desk.record.deployments if d.name != step.name)
+    gap = desk.record.gap
+    if gap and gap.deployment == step.name:
+        gap = msgspec.structs.replace(gap, end=desk.now)
     quota = desk.record.quota and msgspec.structs.replace(desk.record.quota, next_try_at=desk.now)  # some of ours is free now
-    return Outcome(record=desk.change(deployments=left, quota=quota), what="deployment_gone", why=f"{step.name} costs nothing more.")
+    return Outcome(
+        record=desk.change(deployments=left, quota=quota, gap=gap), what="deployment_gone", why=f"{step.name} costs nothing more."
+    )
 
 
 def _write_idle_clock(desk: Desk[service.Service], step: service.WriteIdleClock) -> Outcome[service.Service]:
@@ -303,10 +309,27 @@ def _retire(desk: Desk[service.Service], step: service.Retire) -> Outcome[servic
     deployments = tuple(msgspec.structs.replace(d, retiring=True) if d.name in step.names else d for d in desk.record.deployments)
     live, old = desk.record.live, desk.record.idle
     idle = service.IdleClock(used_at=old.used_at) if live and live.name in step.names else old
-    retired = desk.change(deployments=deployments, idle=idle)
+    gap = desk.record.gap
+    if live and live.name in step.names:
+        gap = service.Gap(deployment=live.name, start=idle_window(desk.loop.policy, desk.now)[1])
+    retired = desk.change(deployments=deployments, idle=idle, gap=gap)
     if retired.live is None and retired.candidate is None:
         retired = msgspec.structs.replace(retired, stage=service.Stage.FALLING_ASLEEP)
     return Outcome(record=retired, what="retiring", why=f"{', '.join(step.names)}: {step.why}")
+
+
+def _count_gap(desk: Desk[service.Service], step: service.CountGap) -> Outcome[service.Service]:
+    """Nobody can close the time between the last look and the end; what came in it is told, and unknown when the metrics do not say."""
+    record, gap, end = desk.record, step.gap, step.gap.end or desk.now
+    end += desk.loop.policy.metric_grain  # the point that holds the end
+    usage = desk.loop.ports.metrics.usage(record.endpoint, gap.deployment, start=gap.start, end=end)
+    own = sum(gap.start <= at < end for at in record.own_requests)
+    if usage is None or not usage.heartbeats:
+        why = f"The metrics do not say whether requests met the deletion of {gap.deployment}."
+    else:
+        requests = max(0, usage.requests - own)
+        why = f"{requests:g} requests came after the last look at {gap.deployment} and before it was gone; they may have had an error."
+    return Outcome(record=desk.change(gap=None), what="requests_counted", why=why)
 
 
 def _adopt(desk: Desk[service.Service], step: service.Adopt) -> Outcome[service.Service]:
@@ -356,6 +379,7 @@ _HANDS: dict[type, Callable[[Desk[service.Service], Any], Outcome[service.Servic
     service.WriteIdleClock: _write_idle_clock,
     service.Retire: _retire,
     service.Adopt: _adopt,
+    service.CountGap: _count_gap,
     service.FallAsleep: _fall_asleep,
     service.Block: _block,
 }

@@ -160,6 +160,24 @@ def test_a_permit_alone_deletes_nothing(seen: Usage | None) -> None:
     assert step.stage is Stage.LIVE
 
 
+GONE_AT = NOON - POLICY.metric_lag - POLICY.metric_grain
+EMPTY = msgspec.structs.replace(RECORD, deployments=(), served="t1", candidates=(), asleep_since=NOON - 2 * MINUTE, stage=Stage.TORN_DOWN)
+
+
+@pytest.mark.parametrize(
+    ("end", "now", "counted"), [(GONE_AT, NOON, True), (GONE_AT, NOON - MINUTE, False), (None, NOON, False)],
+    ids=["its points are there", "they may still come", "it is not gone yet"],
+)  # fmt: skip
+def test_what_met_a_deletion_is_counted_when_its_points_must_be_there(end: datetime | None, now: datetime, counted: bool) -> None:
+    gap = service.Gap(deployment=LIVE.name, start=NOON - 20 * MINUTE, end=end)
+    step = service.decide(msgspec.structs.replace(EMPTY, gap=gap), World(), POLICY, now)
+
+    assert isinstance(step, service.CountGap) is counted
+    if end and not counted:
+        assert isinstance(step, Wait)
+        assert step.until == NOON
+
+
 def test_without_a_permit_an_idle_service_is_marked_and_kept() -> None:
     step = watched(IdleClock(), QUIET, stage=Stage.LIVE)
 

@@ -402,3 +402,38 @@ def test_a_turn_that_failed_too_often_is_announced_and_replays_nothing(story):
 
     assert (story.world.changes[-1].key, story.world.changes[-1].what) == (key, "turn_poisoned")
     assert (dict(story.world.records), list(story.world.queue)) == before
+
+
+def put_to_sleep(story: Story, *, called: int) -> service.Service:
+    """Let a service fall asleep while somebody calls so many times after the last look at it; return its record at the end."""
+    story.uploaded("support-bot/2026-11.jsonl")
+    while not any(line.what == "retiring" for record in fakes.all_of(story.world, Kind.SERVICE) for line in record.history):
+        story.run(timedelta(minutes=1))
+    name = only(story, Kind.SERVICE).endpoint
+    story.world.requests += [(name, story.world.now)] * called
+    story.run(timedelta(minutes=12))
+    found: service.Service = only(story, Kind.SERVICE)
+    return found
+
+
+@pytest.mark.parametrize("called", [0, 3])
+def test_requests_that_met_a_deletion_are_counted_once_and_told(story, called):
+    asleep = put_to_sleep(story, called=called)
+
+    assert asleep.live is None
+    (told,) = [change for change in story.world.changes if change.what == "requests_counted"]
+    assert told.why.startswith(f"{called} requests came after the last look")
+
+
+def test_when_the_metrics_are_out_what_met_a_deletion_is_unknown(story, monkeypatch):
+    counted = fakes.FakeMetrics.usage
+
+    def out(self, endpoint, deployment, *, start, end):
+        found = counted(self, endpoint, deployment, start=start, end=end)
+        return None if end - start < HOUR else found
+
+    monkeypatch.setattr(fakes.FakeMetrics, "usage", out)
+    put_to_sleep(story, called=3)
+
+    (told,) = [change for change in story.world.changes if change.what == "requests_counted"]
+    assert "do not say" in told.why
