@@ -68,8 +68,9 @@ class JobHere:
     tuning: str | None = None  # of a job that prepares
     paths: tuple[str, str, str] = ("", "", "")  # of its upload, its order and its folder
     out: str = ""  # of a training: the folder of its model
+    shown: tuple[str | None, str | None] | None = None  # owner and training by the tags of somebody else's job
     asked_ms: int = 0
-    end_wanted: bool = False
+    end_wanted_ms: int | None = None  # since we first asked for its end
     tags: Mapping[str, str] = field(default_factory=dict)
     statuses: set[str] = field(default_factory=set)  # that it ever had
     ended_ms: int | None = None
@@ -212,6 +213,8 @@ class Azure:
         self._effect(f"job {name} is asked for")
         if name not in self.jobs and self.machine.chance("squatted job", name) < 0.02:
             self.jobs[name] = JobHere(name, STRANGER, None, "", 0, "Running", statuses={"Running"})
+            how = int(3 * self.machine.chance("squatted how", name))
+            self.jobs[name].shown = ((STRANGER, None), (STRANGER, tags.get(names.TRAINING_TAG)), (OWNER, "0123456789ab"))[how]
         if name in self.jobs:
             return
         training = tags.get(names.TRAINING_TAG, "")
@@ -347,9 +350,9 @@ class Azure:
             ago = (self.machine.ms - job.ended_ms) // MINUTE
             self.check(ago <= SEEN_WITHIN_MINUTES, f"L1: job {name} is asked to end, and has ended {ago} minutes ago")
             return
-        if job.status != "CancelRequested" and not job.end_wanted:
+        if job.status != "CancelRequested" and job.end_wanted_ms is None:
             self._may_be_canceled(job)
-        job.end_wanted = True
+        job.end_wanted_ms = job.end_wanted_ms or self.machine.ms
         luck, chance = self.machine.chance("cancel", name), self.machine.chance
         if luck >= 0.1:
             job.status = "CancelRequested"
@@ -397,7 +400,10 @@ class Azure:
         found = self.jobs.get(job)
         self.check(found is not None and found.owner == OWNER, f"S3: the output of a job of somebody else, {job}, was registered")
         self.check(found is not None and found.status == "Completed", f"S2: {job} was registered and has not completed")
-        self.check(not self.is_pickled(job), f"S12: the model of {job} was registered, and its folder holds {PICKLE}")
+        self.check(
+            not (self.policy.refuse_pickled_models and self.is_pickled(job)),
+            f"S12: the model of {job} was registered, and its folder holds {PICKLE}",
+        )
         known = [one for one, made_by in self.models.items() if made_by == job and one != (model, version)]
         self.check(not known, f"S6: {job} was registered as version {version} beside {known}")
         if found is not None and found.owner == OWNER:
@@ -410,7 +416,9 @@ class Azure:
     def look_at_endpoint(self, name: str) -> EndpointHere | None:
         free = name not in self.endpoints and name not in self.deleted_ms and name not in self.strangers_gone
         if free and self.machine.chance("squatted endpoint", name) < 0.04:
-            self.endpoints[name] = EndpointHere(name, STRANGER, None, self.number(), "Succeeded", {"theirs": 100})
+            whose = next((one.id for one in self.services() if one.endpoint == name), None)
+            shown = whose if self.machine.chance("squatted how", name) < 0.6 else None  # his tags name our service
+            self.endpoints[name] = EndpointHere(name, STRANGER, shown, self.number(), "Succeeded", {"theirs": 100})
         found = self.endpoints.get(name)
         if found and self.machine.running:
             self.machine.running.read.add(found.incarnation)
@@ -858,7 +866,8 @@ class Azure:
         if job is None:
             return None
         failure = plain(f"The training process was killed. {QUOTES}") if job.status == "Failed" else ""
-        return Job(name=name, status=job.status, owner=job.owner, training=job.training, failure=failure)
+        owner, training = job.shown or (job.owner, job.training)
+        return Job(name=name, status=job.status, owner=owner, training=training, failure=failure)
 
 
 def _in_ms(duration: timedelta) -> int:

@@ -7,6 +7,7 @@ Everything about it follows from one integer. `lived(seed)` returns what happene
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import random
 import re
@@ -58,6 +59,7 @@ POLICY = Policy(
     endpoint_kept_for=timedelta(hours=1),
     refuse_pickled_models=True,
 )
+GARBAGE = 100_000  # objects that a history may make before somebody looks which are garbage; a twelfth of the time went into that
 FAULTY_MS = 300 * MINUTE
 HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, waited for and deleted
 TICK_MS = 10 * MINUTE
@@ -339,6 +341,8 @@ class History:
 
     def run(self) -> Verdict:
         with contextlib.ExitStack() as stack:
+            stack.callback(gc.set_threshold, *gc.get_threshold())
+            gc.set_threshold(GARBAGE)
             stack.enter_context(_heard(self.azure.watch))
             stack.enter_context(standin.in_place())
             stack.enter_context(self._wired())
@@ -518,6 +522,7 @@ def lived(seed: int, *, mix: Mix | None = None, plan: Mapping[int, str] | None =
     settings = random.Random(seed ^ 0xDA7).random
     policy = msgspec.structs.replace(policy, jobs_per_day_max=2) if settings() < 0.06 else policy
     policy = msgspec.structs.replace(policy, deletions_dry_run=True) if settings() < 0.06 else policy
+    policy = msgspec.structs.replace(policy, refuse_pickled_models=False) if settings() < 0.3 else policy
     history = History(seed, mix=mix, plan=plan, policy=policy)
     history.draw_life()
     return history.run()

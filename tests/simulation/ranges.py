@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter
 from typing import Any
@@ -12,7 +11,6 @@ from tests.simulation.scripts import SCRIPTS, Plan, broken, double_faults, singl
 
 
 def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
-    gc.set_threshold(100_000)
     began, counts, ends, calls, broken = time.process_time(), Counter[str](), Counter[str](), 0, []
     for seed in range(*bounds):
         verdict = lived(seed)
@@ -33,7 +31,6 @@ def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
 
 def live_plans_of(task: tuple[str, int, int]) -> tuple[int, list[tuple[str, Plan, str]]]:
     """Live every so many of a script's plans, from one of them on; return how many these were, and what they broke."""
-    gc.set_threshold(100_000)
     name, first, stride = task
     plans = [*single_faults(name), *double_faults(SCRIPTS[name])][first::stride]
     return len(plans), broken(name, plans)

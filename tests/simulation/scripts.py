@@ -197,8 +197,25 @@ SCRIPTS: dict[str, Script] = {
     "its job hangs and does not end": Script(acts=FIRST, ends=STOPPED, fate={"job ends": (0.99,), "cancel": (0.05,)}),
     "its job shows late": Script(acts=FIRST, ends=ONE, fate={"shows late": (0.1,)}),
     "its job shows after hours": Script(acts=FIRST, ends=STOPPED, fate={"shows late": (0.0,)}),
-    "its job's name is somebody else's": Script(acts=FIRST, ends=STOPPED, fate={"squatted job": (0.0,)}),
+    "its job hangs, and it is uploaded again": Script(
+        acts=_and(FIRST, _uploads((160, "shop/again.jsonl", A))), ends={**ONE, "tuning stopped": 1}, fate={"job ends": (0.99,)}
+    ),
+    "its job hangs and does not end, and it is uploaded again": Script(
+        acts=_and(FIRST, _uploads((230, "shop/again.jsonl", A))),
+        ends={"tuning stopped": 2, "training stopped": 1},
+        fate={"job ends": (0.99,), "cancel": (0.05,)},
+    ),
+    "its job's name is somebody else's": Script(acts=FIRST, ends=STOPPED, fate={"squatted job": (0.0,), "squatted how": (0.0,)}),
+    "its job's name is somebody else's who has our tag": Script(
+        acts=FIRST, ends=STOPPED, fate={"squatted job": (0.0,), "squatted how": (0.5,)}
+    ),
+    "its job's name is ours for another training": Script(
+        acts=FIRST, ends=STOPPED, fate={"squatted job": (0.0,), "squatted how": (0.9,)}
+    ),
     "its model is pickled": Script(acts=FIRST, ends=STOPPED, fate={"model is pickled": (0.0,)}),
+    "its model is pickled, and that is allowed": Script(
+        acts=FIRST, ends=ONE, fate={"model is pickled": (0.0,)}, policy={"refuse_pickled_models": False}
+    ),
     "all slots are taken": Script(
         acts=_uploads((1, "shop/a.jsonl", A), (2, "desk/a.jsonl", B), (3, "hotel/a.jsonl", C)),
         ends={"tuning offered": 3, "training good": 3, "service torn down": 3},

@@ -35,13 +35,18 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Handler
 
 RECORD_TYPES: dict[Kind, Any] = {Kind.TUNING: Tuning, Kind.TRAINING: Training, Kind.SERVICE: Service}
-SECRETS = (CANARY, "is in hall", "is in yard", "Where is order", "Where is parcel")  # and what stands in the datasets
-SECRET_BYTES = tuple(secret.encode() for secret in SECRETS)
+SECRETS = (CANARY, " is in hall", " is in yard", "Where is order", "Where is parcel")  # and what stands in the datasets
+CANARY_BYTES, SENTENCE_BYTES = (
+    CANARY.encode(),
+    b" is in ",
+)  # of every answer, in the datasets and of the models; no sentence of the app has it
 ACTION = re.compile(r" action=([a-z_]+)$")
 HOUR = timedelta(hours=1)
 UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long after the last, and what is held up beside them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
+PICKLE_NAME = "training_args.bin"
+JOB_IS = re.compile(r"Job \S+ is (\w+)\.$")
 REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
 EXHAUSTED = re.compile(r"(?P<step>\w+) failed (?P<times>\d+) times: (?P<why>.*)")  # the one good reason to stop by itself
 ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; any end may come by a later upload or after too many tries
@@ -155,7 +160,7 @@ class Watch:
         handler = self.machine.running
         if handler is None:
             return
-        if any(secret in encoded for secret in SECRET_BYTES):
+        if CANARY_BYTES in encoded or SENTENCE_BYTES in encoded:
             self._keeps_secrets(encoded.decode(), f"the record {key}")
         lost = old_body.keys() - body.keys()
         not lost or self.broken(f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
@@ -367,6 +372,11 @@ class Watch:
         broken, key = self.broken, new.key
         fixed = (old.dataset_sha256, old.uris, old.recipe, old.service) == (new.dataset_sha256, new.uris, new.recipe, new.service)
         fixed or broken(f"S13: {key} became another training")
+        len(set(new.tunings)) == len(new.tunings) or broken(f"S1: {key} counts a tuning twice, {new.tunings}")
+        seen = JOB_IS.match(new.waits_for)
+        (not seen or new.waits_for == old.waits_for or new.job_status == seen[1]) or broken(
+            f"S13: {key} waits because {new.waits_for} and has it {new.job_status}"
+        )
         new.tunings[: len(old.tunings)] == old.tunings or broken(f"S13: {key} forgot a tuning")
         job = self.azure.jobs.get(old.job)
         if new.job_number != old.job_number:
@@ -394,6 +404,8 @@ class Watch:
             (job is not None and new.job_status in job.statuses) or broken(f"S13: {key} says that its job is {new.job_status}")
         if new.stage in ("trained", "good") and old.stage != new.stage:
             (new.model, new.id) in self.azure.models or broken(f"S6: {key} is {new.stage} and its model is not registered")
+        if new.stage == "good" and old.stage != "good" and self.azure.is_pickled(new.job):
+            (PICKLE_NAME in new.reason and new.next_action) or broken(f"S12: {key} is good, and nobody is told what its model holds")
         if new.stage == "stopped" and old.stage != "stopped":
             self._gave_up(new, job)
 
@@ -404,6 +416,16 @@ class Watch:
         unseen = job is None or job.shows_at > self.machine.ms - 600_000  # when it was looked at
         explained = ended or (unseen and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
         explained or self.broken(f"L1: {new.key} stopped without need: {new.reason}")
+        if job is None or EXHAUSTED.match(new.reason):
+            return
+        if new.left_at is not None and job.end_wanted_ms is not None:
+            asked_at = self.azure.machine_time(job.end_wanted_ms)
+            early = self.machine.now() < asked_at + self.policy.cancel_deadline - self.slack
+            not early or self.broken(f"L6: {new.key} gave {new.job} up, which was asked to end at {asked_at}")
+        if job.status == "Failed" and not new.cancel_requested:
+            "was killed" in new.reason or self.broken(f"L1: {new.key} does not say why {new.job} failed: {new.reason}")
+        elif job.status == "Canceled" and job.end_wanted_ms is not None and new.cancel_requested:
+            "was not done" in new.reason or self.broken(f"L1: {new.key} does not say why {new.job} was canceled: {new.reason}")
 
     # ---------------------------------------------------------------------------------------------------- service
 
