@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from shared import errors
-from shared.domain import doorbell, fleet, gate, jobs, names, record, service, training
+from shared.domain import doorbell, fleet, gate, jobs, names, orphans, record, service, training
 from shared.domain.policy import Wait
 from shared.domain.record import Key, Kind
 from shared.domain.upload import Upload, short_hash
@@ -223,6 +223,27 @@ def _fail_on_transient() -> contextlib.AbstractContextManager[Any]:
 
 _decide_training = training.decide
 
+
+def _first_that_failed_was_the_last(self: service.Service) -> Any:
+    newest = max(self.candidates, key=lambda c: c.order, default=None)
+    return None if newest is None or newest.failure or newest.tuning == self.served else newest
+
+
+def _nothing_hangs(what: str, _record: Any, policy: Any, now: Any) -> tuple[Wait, bool]:
+    return Wait(until=now + policy.look_every, why=what), False
+
+
+def _without(*steps: type) -> Any:
+    """As the real one, but for steps that are never taken."""
+    real = service._way_back
+
+    def decided(*given: Any) -> Any:
+        step = real(*given)
+        return None if isinstance(step, steps) else step
+
+    return decided
+
+
 BUGS: dict[str, Bug] = {
     "etag_with_quotes": Bug(what="quotes of an ETag are kept", patch=put(ports, "bare_etag", str), seed=0, promise="S5"),
     "key_by_name": Bug(
@@ -233,7 +254,7 @@ BUGS: dict[str, Bug] = {
     ),
     "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name, seed=184, promise="S1"),
     "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes, seed=0, promise="A1"),
-    "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event, seed=1, promise="S2"),
+    "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event, seed=5, promise="S2"),
     "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never), seed=1, promise="L5"),
     "ignore_canceled": Bug(
         what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=6, promise="L1"
@@ -257,7 +278,7 @@ BUGS: dict[str, Bug] = {
     "no_owner_check": Bug(what="an endpoint of our name is ours", patch=_no_owner_check, seed=0, promise="S3"),
     "no_gate": Bug(what="no proof is needed", patch=put(gate, "may_take_traffic", lambda _proof: True), seed=13, promise="S2"),
     "traffic_before_the_smoke_test": Bug(
-        what="traffic first, then the question", patch=_traffic_before_the_smoke_test, seed=1, promise="S2"
+        what="traffic first, then the question", patch=_traffic_before_the_smoke_test, seed=1, promise="L2"
     ),
     "oldest_first": Bug(
         what="candidates are taken in the order of their uploads",
@@ -292,4 +313,23 @@ BUGS: dict[str, Bug] = {
     ),
     "fail_on_transient": Bug(what="the first error that would pass is the end", patch=_fail_on_transient, seed=3, promise="L1"),
     "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt, seed=3, promise="S13"),
+    "quota_is_the_end": Bug(
+        what="who has no quota is given up at once", patch=put(service, "refused_for_quota", _never), seed=12, promise="L1"
+    ),
+    "older_good_is_lost": Bug(
+        what="behind a bad model no earlier one is tried",
+        patch=put(service.Service, "candidate", property(_first_that_failed_was_the_last)),
+        seed=4,
+        promise="S7",
+    ),
+    "nothing_hangs": Bug(what="what hangs is waited for", patch=put(service, "_busy", _nothing_hangs), seed=4, promise="L3"),
+    "no_way_back": Bug(
+        what="nobody goes back on probation",
+        patch=put(service, "_way_back", _without(service.Probe, service.GoBack)),
+        seed=69,
+        promise="L7",
+    ),
+    "back_at_sight": Bug(what="the way back needs no bad answer", patch=put(service, "PROBES_FAILED_MAX", 0), seed=6, promise="L1"),
+    "used_orphan_goes": Bug(what="what no record names is unused", patch=put(orphans, "is_unused", lambda *_: True), seed=15, promise="S4"),
+    "orphans_stay": Bug(what="no orphan is ever taken over", patch=put(orphans, "ripe", lambda *_: ()), seed=15, promise="L2"),
 }
