@@ -45,6 +45,7 @@ from tests.simulation.machine import NOON
 LEDGER, DATASETS, PREPARED, QUEUE = "ledger", "datasets", "prepared", "turns"
 ACCOUNT = "acc"
 PAGE_SIZE = 4  # names of one page of a listing: lists have more
+API_VERSION = "2024-04-01"  # under which a stranger made what is theirs
 PULSE_MS = 30_000  # between two looks at what Azure ML has under way
 TOKEN_KEY = "k" * 64
 STRANGERS_TAGS = {names.OWNER_TAG: "99999999-0000-0000-0000-000000000000"}
@@ -207,6 +208,8 @@ class HttpAzure:
         checked = self._checked(asked.method, found)
         response = self.cloud.handle(request_of(asked.method, target, asked.headers, asked.body))
         known = nothing
+        if response.status == 500:
+            self.machine.broken(f"The local cloud broke: {response.body[:300]!r}")
         if response.status < 400:
             known = checked(response) or self._learned(asked, found, response)
         if asked.method != "GET":
@@ -250,7 +253,7 @@ class HttpAzure:
     def _squat_endpoint(self, name: str, now: datetime) -> None:
         theirs = stored.Endpoint(
             name=name, auth_mode="AADToken", description="", tags=dict(STRANGERS_TAGS), properties={}, traffic={}, created=now,
-            modified=now, operation="0", keys=("", ""), due=None, state="Succeeded",
+            modified=now, operation=self.cloud.operations.begin("oeidp", "Updating", API_VERSION, name=name), keys=("", ""), due=None, state="Succeeded",
         )  # fmt: skip
         self.cloud.endpoints.all.save(name, theirs)
         self.incarnations[name] = self.number()

@@ -54,7 +54,7 @@ from tests.simulation.history import (
 from tests.simulation.machine import NOON
 
 POLICY = Policy(
-    look_every=timedelta(minutes=12),
+    look_every=timedelta(minutes=20),
     tick=timedelta(minutes=30),
     job_attempts_max=2,
     jobs_at_once_max=2,
@@ -62,9 +62,9 @@ POLICY = Policy(
     cancel_deadline=timedelta(minutes=30),
     deployment_deadline=timedelta(hours=1),
     quota_deadline=timedelta(minutes=40),
-    idle_after=timedelta(minutes=40),
+    idle_after=timedelta(minutes=30),
     idle_grace=timedelta(minutes=12),
-    endpoint_kept_for=timedelta(minutes=30),
+    endpoint_kept_for=timedelta(minutes=10),
     refuse_pickled_models=True,
 )
 TICK_MS = 30 * MINUTE
@@ -73,7 +73,7 @@ HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, 
 RECORD_TYPES: dict[Kind, Any] = {Kind.TUNING: tuning.Tuning, Kind.TRAINING: training.Training, Kind.SERVICE: service.Service}
 Record = tuning.Tuning | training.Training | service.Service
 FORESEEN = ("action=turn_poisoned", "action=cancel_not_seen")  # on ERROR, and no fault of the app
-STEP_EVENTS_TOLD = 0.05  # of the events about steps: each is a handler that finds nothing
+STEPS_TOLD, MOVES_TOLD = 0.05, 0.3  # of the events about steps and about a job on its way: each is a handler that finds nothing
 _prepared = standin.prepared
 
 
@@ -175,7 +175,7 @@ class History:
     def draw_life(self) -> None:
         """One upload or two, at times three; few contents and paths, so that they meet."""
         services = SERVICES[: 1 + int(self.draw() * 2)]
-        for number in range(1 + (self.draw() < 0.45) + (self.draw() < 0.1)):
+        for number in range(1 + (self.draw() < 0.35) + (self.draw() < 0.06)):
             path = f"{services[int(self.draw() * len(services))]}/{int(self.draw() * 2)}.jsonl"
             content = CONTENTS[int(self.draw() * 3)] if self.draw() < 0.9 else INVALID
             self.upload_at((120 if number and self.draw() < 0.3 else 0) + 60 * self.draw() ** 2, path, content)
@@ -204,7 +204,8 @@ class History:
         if topic != "azureml" or kind not in ("RunCompleted", "RunStatusChanged"):
             return
         run = str(event["subject"]).rpartition("/")[2]
-        if run not in self.azure.cloud.jobs.all and self.draw() >= STEP_EVENTS_TOLD:
+        job = self.azure.cloud.jobs.all.get(run)
+        if self.draw() >= (STEPS_TOLD if job is None else 1.0 if job.over else MOVES_TOLD):
             return
         told = GridEvent(str(event["eventType"]), str(event["subject"]), str(event["topic"]), event["data"])
         self._tell(f"job_event_received {run}", partial(doors.job_event, told, who="job"))
