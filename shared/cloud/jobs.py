@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from azure.core import PipelineClient
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 
 from shared.cloud import clients
 from shared.cloud.answers import text_of, translated, word
@@ -94,7 +94,7 @@ class Jobs:
         base, path = self.mlflow_address
         try:
             details = clients.get_json(self.runs, f"{base}/{HISTORY_API}{path}/runs/{job}/details")
-        except HttpResponseError:
+        except AzureError:  # also a connection that is lost: the text explains the end, and the end is known
             return ""
         return failure_in(details)
 

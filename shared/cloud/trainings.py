@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 from shared.cloud import clients
 from shared.cloud.answers import translated
@@ -93,7 +93,7 @@ class AzureMlTrainings:
         base, path = self._jobs.mlflow_address
         try:
             run = clients.get_json(self._jobs.runs, f"{base}/mlflow/v2.0{path}/{MLFLOW_API}/runs/get", run_id=job)
-        except HttpResponseError:
+        except AzureError:  # also a connection that is lost: no number is needed to go on
             return {}
         return metrics_in(run)
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from azure.core import PipelineClient
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -62,6 +64,20 @@ def test_a_job_that_logs_without_end_fills_no_record() -> None:
 @example({"error": "it failed"})
 def test_a_failure_of_any_shape_is_one_plain_line(details: Any) -> None:
     assert jobs.failure_in(details).isprintable()
+
+
+@pytest.mark.parametrize("error", [ServiceRequestError, ServiceResponseError, HttpResponseError])
+def test_run_history_that_does_not_answer_hides_neither_the_end_of_a_job_nor_the_way_on(error: type[AzureError]) -> None:
+    """Both only explain; with an exception that nobody expects the look would be repeated for ever, with a traceback in the log."""
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise error("planted")
+
+    workspace = jobs.Jobs(SETTINGS, SimpleNamespace())  # type: ignore[arg-type]
+    workspace.__dict__ |= {"mlflow_address": ("https://arm.test", "/w"), "runs": SimpleNamespace(send_request=lost)}
+
+    assert workspace._failure("ft-0123456789ab-a1") == ""
+    assert trainings.AzureMlTrainings(SETTINGS, SimpleNamespace(), workspace).metrics("ft-0123456789ab-a1") == {}  # type: ignore[arg-type]
 
 
 SETTINGS = app_settings.read({"AZURE_SUBSCRIPTION_ID": "s", "AZURE_RESOURCE_GROUP": "g", "AZUREML_WORKSPACE": "w"})

@@ -44,6 +44,7 @@ from tests.simulation.machine import NOON
 
 LEDGER, DATASETS, PREPARED, QUEUE = "ledger", "datasets", "prepared", "turns"
 ACCOUNT = "acc"
+OF_A_CODE = "code-"  # begins the container that Azure ML makes for a job's code
 PAGE_SIZE = 4  # names of one page of a listing: lists have more
 API_VERSION = "2024-04-01"  # under which a stranger made what is theirs
 PULSE_MS = 30_000  # between two looks at what Azure ML has under way
@@ -193,6 +194,9 @@ class HttpAzure:
         """Let one request have its effect."""
         host = urlsplit(asked.url).hostname or ""
         if host in (f"{ACCOUNT}.blob.core.windows.net", f"{ACCOUNT}.queue.core.windows.net"):
+            container = urlsplit(asked.url).path.split("/")[1]
+            if container.startswith(OF_A_CODE):
+                self.storage.containers.setdefault(container, {})
             return self.storage.handle(asked.method, asked.url, asked.headers, asked.body), nothing
         if host != urlsplit(PUBLIC_BASE).hostname:
             self.machine.broken(f"W2: a request leaves for {host}")
@@ -251,9 +255,10 @@ class HttpAzure:
                 self._squat_endpoint(name, now)
 
     def _squat_endpoint(self, name: str, now: datetime) -> None:
+        operation = self.cloud.operations.begin("oeidp", "Updating", API_VERSION, name=name)
         theirs = stored.Endpoint(
             name=name, auth_mode="AADToken", description="", tags=dict(STRANGERS_TAGS), properties={}, traffic={}, created=now,
-            modified=now, operation=self.cloud.operations.begin("oeidp", "Updating", API_VERSION, name=name), keys=("", ""), due=None, state="Succeeded",
+            modified=now, operation=operation, keys=("", ""), due=None, state="Succeeded",
         )  # fmt: skip
         self.cloud.endpoints.all.save(name, theirs)
         self.incarnations[name] = self.number()

@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
-from localcloud.azureml import deployments, jobs, scoring
+from localcloud.azureml import command_jobs, deployments, jobs, scoring
 from localcloud.azureml.dials import Dials
 from localcloud.azureml.wire import Response, answer
 from localcloud.clocks import ManualClock
 from localcloud.faults import KINDS, Fault, Faults
 from tests.journeys.fakes import MODEL_FILES
+from tests.simulation import standin
 from tests.simulation.adapters.storage import Storage
 from tests.simulation.azure import METRIC_LAG_MS, MINUTE, PICKLE
 from tests.simulation.machine import NOON, Machine
@@ -132,6 +133,9 @@ class Servers:
     def child(self, command: Sequence[str], folder: Path) -> Process:
         return Process(self, command, folder)
 
+    def command(self, line: str, code: Path, *, log: Path, environment: Mapping[str, str]) -> Command:
+        return Command(self, line, code, log=log, environment=environment)
+
     def is_good(self, job: str) -> bool:
         return self.machine.chance("model", job) > 0.12
 
@@ -197,6 +201,29 @@ class Process:
             (out / name).write_bytes(MLMODEL if name == "MLmodel" else b"")
 
 
+class Command(Process):
+    """In the place of a command with all that it starts: a preparation, by what is known of each content."""
+
+    def __init__(self, servers: Servers, _line: str, code: Path, *, log: Path, environment: Mapping[str, str]) -> None:
+        self._machine, self._killed, self._is_written = servers.machine, False, False
+        self._out = Path(environment["AZURE_ML_OUTPUT_out"])
+        self._upload, self._asked = Path(environment["AZURE_ML_INPUT_file_0"]), Path(environment["AZURE_ML_INPUT_order"])
+        lasts = 3 + 9 * self._machine.chance("preparation lasts", environment["AZUREML_RUN_ID"])
+        self._ends_ms = self._machine.ms + int(lasts * MINUTE)
+
+    @property
+    def exit_code(self) -> int | None:
+        if self._killed:
+            return -9
+        if self._ends_ms is None or self._machine.ms < self._ends_ms:
+            return None
+        written = standin.carried_out(json.loads(self._asked.read_bytes()), self._upload.read_bytes())
+        for name, body in (written or {}).items():
+            (self._out / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._out / name).write_bytes(body)
+        return 1 if written is None else 0
+
+
 class AtOnce:
     """In the place of a pool of threads: what is submitted is done before `submit` returns."""
 
@@ -214,6 +241,12 @@ class AtOnce:
     def shutdown(self, **_: Any) -> None:
         """Nothing runs."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing runs."""
+
 
 @contextlib.contextmanager
 def in_place(servers: Servers, folder: Path) -> Iterator[None]:
@@ -221,6 +254,7 @@ def in_place(servers: Servers, folder: Path) -> Iterator[None]:
     with (
         mock.patch.object(jobs, "Child", servers.child),
         mock.patch.object(deployments, "Child", servers.child),
+        mock.patch.object(command_jobs, "CommandChild", servers.command),
         mock.patch.object(scoring, "_forward", servers.forward),
     ):
         try:

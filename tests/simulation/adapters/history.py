@@ -55,7 +55,7 @@ from tests.simulation.machine import NOON
 
 POLICY = Policy(
     look_every=timedelta(minutes=20),
-    tick=timedelta(minutes=30),
+    tick=timedelta(minutes=45),
     job_attempts_max=2,
     jobs_at_once_max=2,
     job_deadline=timedelta(hours=2),
@@ -67,13 +67,13 @@ POLICY = Policy(
     endpoint_kept_for=timedelta(minutes=10),
     refuse_pickled_models=True,
 )
-TICK_MS = 30 * MINUTE
-FAULTY_MS = 200 * MINUTE
+TICK_MS = 45 * MINUTE
+FAULTY_MS = 150 * MINUTE
 HEALED_MS = 900 * MINUTE  # long enough for what was given up last to be found, waited for and deleted
 RECORD_TYPES: dict[Kind, Any] = {Kind.TUNING: tuning.Tuning, Kind.TRAINING: training.Training, Kind.SERVICE: service.Service}
 Record = tuning.Tuning | training.Training | service.Service
 FORESEEN = ("action=turn_poisoned", "action=cancel_not_seen")  # on ERROR, and no fault of the app
-STEPS_TOLD, MOVES_TOLD = 0.05, 0.3  # of the events about steps and about a job on its way: each is a handler that finds nothing
+STEPS_TOLD, MOVES_TOLD = 0.03, 0.15  # of the events about steps and about a job on its way: each is a handler that finds nothing
 _prepared = standin.prepared
 
 
@@ -148,7 +148,7 @@ class History:
     """One installation of the app with its adapters, its owners and its clients."""
 
     def __init__(self, seed: int, *, mix: wire.Mix | None = None, plan: Mapping[int, str] | None = None, policy: Policy = POLICY) -> None:
-        processes.built()
+        processes.built().renew()
         switches, world, self.settings = drawn_side(seed)
         self.machine = wire.WireMachine(seed, mix or drawn_mix(seed), plan=plan)
         self.azure = HttpAzure(self.machine, policy, switches=switches, world=world)
@@ -178,7 +178,7 @@ class History:
         for number in range(1 + (self.draw() < 0.35) + (self.draw() < 0.06)):
             path = f"{services[int(self.draw() * len(services))]}/{int(self.draw() * 2)}.jsonl"
             content = CONTENTS[int(self.draw() * 3)] if self.draw() < 0.9 else INVALID
-            self.upload_at((120 if number and self.draw() < 0.3 else 0) + 60 * self.draw() ** 2, path, content)
+            self.upload_at((100 if number and self.draw() < 0.3 else 0) + 45 * self.draw() ** 2, path, content)
             if self.draw() < 0.08:  # somebody saw a mistake and uploads again while the first is being read
                 self.upload_at(3 * self.draw(), path, VALID[int(self.draw() * 3)])
 

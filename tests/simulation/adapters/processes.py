@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+import shutil
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 from types import SimpleNamespace
@@ -22,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 from azure.ai.ml import MLClient
+from azure.ai.ml._utils import _asset_utils
 from azure.ai.ml.entities import PipelineJob
 from azure.ai.ml.operations import _job_operations
 from azure.core.pipeline.policies import _retry
@@ -34,7 +37,7 @@ from localcloud.azureml.transport import PUBLIC_BASE, Credential
 from localcloud.azureml.wire import request_of
 from localcloud.clocks import ManualClock
 from shared import settings as app_settings
-from shared.cloud import clients, ledger, prefetch, publishing, storage
+from shared.cloud import clients, ledger, prefetch, preparations, publishing, storage
 from shared.cloud.announcer import announcer
 from shared.cloud.datasets import BlobDatasets
 from shared.cloud.endpoints import AzureMlEndpoints
@@ -63,40 +66,45 @@ def place() -> dict[str, str]:
 
 
 class Clients:
-    """What is built once: containers, the queue, an MLClient of the workspace and one of the registry."""
+    """Containers and the queue, built once; an MLClient of the workspace and one of the registry, anew for each history."""
 
     def __init__(self) -> None:
         from azure.ai.ml import entities  # noqa: F401 - its first import is no part of a history
 
-        spare = Cloud(Site(folder=Path(mkdtemp()), base=PUBLIC_BASE, clock=ManualClock()), Files(Storage(ManualClock())), here.TOKEN_KEY)
-        self.credential: Any = Credential(spare)
+        self._spare = Cloud(
+            Site(folder=Path(mkdtemp()), base=PUBLIC_BASE, clock=ManualClock()), Files(Storage(ManualClock())), here.TOKEN_KEY
+        )
+        self.credential: Any = Credential(self._spare)
+        account = f"https://{here.ACCOUNT}"
+        where = app_settings.Connection(
+            blob_service_uri=f"{account}.blob.core.windows.net", queue_service_uri=f"{account}.queue.core.windows.net"
+        )
+        connection = storage.Account(where, self.credential, local=False)
+        self.container = {name: connection.container(name) for name in (here.LEDGER, here.DATASETS, here.PREPARED)}
+        self.queue = connection.queue(here.QUEUE)
+        self.renew()
+
+    def renew(self) -> None:
+        """Build the two MLClients: they remember what a workspace and a datastore are, and would tell one history what another asked."""
         settings = app_settings.read(place())
-
-        def answer(method: str, url: str, headers: Any, body: bytes) -> Answer:
-            path = "/" + url.partition("://")[2].partition("/")[2]
-            response = spare.handle(request_of(method, path, headers, body))
-            return Answer(response.status, {"content-length": str(len(response.body)), **response.headers}, response.body)
-
-        with carried_by(Line(answer, lambda _: None)):
+        with carried_by(Line(self._answer, lambda _: None)):
             self.workspace = _ml_client(settings, self.credential)
             self.registry = _ml_client(settings, self.credential, registry=settings.AZUREML_REGISTRY)
-            account = f"https://{here.ACCOUNT}"
-            where = app_settings.Connection(
-                blob_service_uri=f"{account}.blob.core.windows.net", queue_service_uri=f"{account}.queue.core.windows.net"
-            )
-            connection = storage.Account(where, self.credential, local=False)
-            self.container = {name: connection.container(name) for name in (here.LEDGER, here.DATASETS, here.PREPARED)}
-            self.queue = connection.queue(here.QUEUE)
 
     def ml_client(self, _settings: object, _credential: object, *, registry: str | None = None) -> MLClient:
         return self.registry if registry else self.workspace
 
+    def _answer(self, method: str, url: str, headers: Any, body: bytes) -> Answer:
+        path = "/" + url.partition("://")[2].partition("/")[2]
+        response = self._spare.handle(request_of(method, path, headers, body))
+        return Answer(response.status, {"content-length": str(len(response.body)), **response.headers}, response.body)
 
-_validate = PipelineJob._validate  # noqa: SLF001
+
+_validate = PipelineJob._validate
 _valid: set[tuple[Any, ...]] = set()
 
 
-def _validated(job: PipelineJob, raise_error: bool = False) -> Any:  # noqa: FBT001, FBT002 - as the SDK calls it
+def _validated(job: PipelineJob, raise_error: bool = False) -> Any:
     """
     Return what azure-ai-ml says of a job before it sends it: of each shape once in this Python process.
 
@@ -106,7 +114,7 @@ def _validated(job: PipelineJob, raise_error: bool = False) -> Any:  # noqa: FBT
     inputs = tuple(sorted((name, type(value).__name__) for name, value in node.inputs.items()))
     shape = (str(getattr(node.component, "id", node.component)), inputs, tuple(node.outputs), tuple(job.outputs), str(job.compute))
     if shape in _valid:
-        return PipelineJob._create_empty_validation_result()  # noqa: SLF001
+        return PipelineJob._create_empty_validation_result()
     result = _validate(job, raise_error=raise_error)
     if result.passed:
         _valid.add(shape)
@@ -167,14 +175,10 @@ def in_place(machine: WireMachine) -> Iterator[None]:
     draws = random.Random(machine.seed ^ 0x1D5)
     now = SimpleNamespace(time=lambda: machine.now().timestamp())
     jitter = SimpleNamespace(Random=lambda: draws)
-    owners = iter(range(1 << 30))
 
-    def identifier() -> uuid.UUID:
-        """The first that a process draws is the owner that it would make; each instance would make another."""
-        handler = machine.running
-        next(owners)
-        number = handler.instance.number if handler else 0
-        return uuid.UUID(OWNERS[number])
+    def owner() -> uuid.UUID:
+        """Return the owner that this instance would make; each would make another."""
+        return uuid.UUID(OWNERS[machine.running.instance.number if machine.running else 0])
 
     def start(thread: threading.Thread) -> None:
         if isinstance(thread, threading.Timer):  # it watches how slowly a body comes, and here it is there at once
@@ -183,6 +187,9 @@ def in_place(machine: WireMachine) -> Iterator[None]:
             machine.broken(f"The thread {thread.name} would run beside the scheduler")
         machine.counts["pollers"] += 1
 
+    def drawn() -> uuid.UUID:
+        return uuid.UUID(int=draws.getrandbits(128), version=4)
+
     def nonce() -> str:
         return f"{draws.getrandbits(64):016x}"
 
@@ -190,6 +197,15 @@ def in_place(machine: WireMachine) -> Iterator[None]:
 
     def with_nonce(self: ledger.BlobLedger, container: Any) -> None:
         app_init(self, container, nonce=nonce)
+
+    shipped, numbers = Path(mkdtemp(prefix="tuneloop-shipped-")), count(1)
+
+    @contextlib.contextmanager
+    def temporary(*, prefix: str) -> Iterator[str]:
+        """A folder whose name stands in the addresses of what the SDK uploads from it."""
+        made_here = shipped / f"{prefix}{next(numbers)}"
+        made_here.mkdir()
+        yield str(made_here)
 
     azure_log = logging.getLogger("azure")
     level = azure_log.level
@@ -200,7 +216,10 @@ def in_place(machine: WireMachine) -> Iterator[None]:
         mock.patch.object(threading.Thread, "start", start),
         mock.patch.object(prefetch, "ThreadPoolExecutor", AtOnce),
         mock.patch.object(publishing, "ThreadPoolExecutor", AtOnce),
-        mock.patch.object(ledger, "uuid", SimpleNamespace(uuid4=identifier)),
+        mock.patch.object(_asset_utils, "ThreadPoolExecutor", AtOnce),
+        mock.patch.object(uuid, "uuid4", drawn),
+        mock.patch.object(preparations, "tempfile", SimpleNamespace(TemporaryDirectory=temporary)),
+        mock.patch.object(ledger, "uuid", SimpleNamespace(uuid4=owner)),
         mock.patch.object(ledger.BlobLedger, "__init__", with_nonce),
         mock.patch.object(_retry, "time", now),
         mock.patch.object(time, "sleep", machine.sleep),
@@ -216,6 +235,7 @@ def in_place(machine: WireMachine) -> Iterator[None]:
             yield
         finally:
             azure_log.setLevel(level)
+            shutil.rmtree(shipped, ignore_errors=True)
 
 
 __all__ = ["Asked", "Clients", "Processes", "built", "in_place", "place"]
