@@ -73,11 +73,11 @@ def test_run_history_that_does_not_answer_hides_neither_the_end_of_a_job_nor_the
     def lost(*_: Any, **__: Any) -> Any:
         raise error("planted")
 
-    workspace = jobs.Jobs(SETTINGS, SimpleNamespace())  # type: ignore[arg-type]
+    workspace = jobs.Jobs(SETTINGS, SimpleNamespace())
     workspace.__dict__ |= {"mlflow_address": ("https://arm.test", "/w"), "runs": SimpleNamespace(send_request=lost)}
 
     assert workspace._failure("ft-0123456789ab-a1") == ""
-    assert trainings.AzureMlTrainings(SETTINGS, SimpleNamespace(), workspace).metrics("ft-0123456789ab-a1") == {}  # type: ignore[arg-type]
+    assert trainings.AzureMlTrainings(SETTINGS, SimpleNamespace(), workspace).metrics("ft-0123456789ab-a1") == {}
 
 
 SETTINGS = app_settings.read({"AZURE_SUBSCRIPTION_ID": "s", "AZURE_RESOURCE_GROUP": "g", "AZUREML_WORKSPACE": "w"})
