@@ -227,8 +227,7 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
     if is_late and record.cancel_requested and now >= _cancelled_at(record, policy) + policy.cancel_deadline:
         return _left(job, policy)
     if is_late and not (status == JOB_CANCEL_REQUESTED and record.cancel_requested):
-        reason = f"The job was not done {policy.job_deadline} after its submission."
-        return Cancel(job=job.name, reason=reason, until=now + policy.look_every)
+        return Cancel(job=job.name, reason=_not_done(policy), until=now + policy.look_every)
     if record.submitted_at is None or job.status != record.job_status or world.metrics != record.metrics:
         return Note(status=job.status, metrics=world.metrics, until=now + policy.look_every)
     return Wait(until=now + policy.look_every, why=f"Job {job.name} is {job.status}.")
@@ -248,12 +247,16 @@ def _after_a_bad_end(record: Training, job: Job, policy: Policy) -> Step:
     by_itself = record.job_number < policy.job_attempts_max and not record.cancel_requested
     if by_itself or record.job_number < record.jobs_allowed:
         return RaiseNumber()
-    what = record.reason if record.cancel_requested and record.reason else job.failure
+    what = _not_done(policy) if record.cancel_requested else job.failure  # a request to cancel that failed has another reason in the record
     return Finish(
         stage=Stage.STOPPED,
         reason=f"Job {job.name} ended {job.status}: {what or 'the service gives no reason.'}",
         next_action="Read the job's log in Azure ML studio and mend the cause; uploading the file again pays for one more try.",
     )
+
+
+def _not_done(policy: Policy) -> str:
+    return f"The job was not done {policy.job_deadline} after its submission."
 
 
 def _cancelled_at(record: Training, policy: Policy) -> datetime:

@@ -34,9 +34,7 @@ HELD = Slots(day="2026-11-24", started=(J1,), at_work={J1: ID})
 OTHERS = Slots(day="2026-11-24", started=("ft-ffffffffffff-a1",), at_work={"ft-ffffffffffff-a1": "ffffffffffff"})
 RUNNING: Training = msgspec.structs.replace(NUMBERED, stage=Stage.SUBMITTED, submitted_at=NOON, job_status="Running")
 LATE = "The job was not done 1 day, 0:00:00 after its submission."
-CANCELING: Training = msgspec.structs.replace(
-    RUNNING, cancel_requested=True, cancel_requested_at=DEADLINE, reason="The job was not done in time."
-)
+CANCELING: Training = msgspec.structs.replace(RUNNING, cancel_requested=True, cancel_requested_at=DEADLINE, reason="Cancel: 503")
 GIVEN_UP = DEADLINE + POLICY.cancel_deadline
 LEFT: Training = msgspec.structs.replace(CANCELING, stage=Stage.STOPPED, left_at=GIVEN_UP, reason="It is left.")
 FILES = ("MLmodel", "data/model/model.safetensors")
@@ -159,7 +157,7 @@ LIFE = [
     Line(name="it runs and nobody lived to write that it was accepted: its deadline begins", world=seen("Running"),
          record=msgspec.structs.replace(NUMBERED, job_status="Running"), step=Note(status="Running", metrics={}, until=NEXT_LOOK)),
     Line(name="canceled by us: our reason, and no other try", record=CANCELING, world=seen("Canceled"), policy=Policy(job_attempts_max=5),
-         step=ended("Canceled", "The job was not done in time.")),
+         step=ended("Canceled", LATE)),
     Line(name="completed after all, past the deadline", record=RUNNING, world=seen("Completed", model_files=FILES),
          now=NOON + 2 * POLICY.job_deadline,
          step=Register(job=J1)),

@@ -86,15 +86,22 @@ def single_faults(name: str) -> list[Plan]:
 
 
 def each_situation_once() -> dict[str, list[Plan]]:
-    """Each of the faults in each situation that any script comes into, once: what a change of the app is held against."""
-    known, plans = set[str](), dict[str, list[Plan]]()
+    """
+    Plan once for each situation that any script comes into: all faults at what begins, changes or ends something in Azure ML; at what only
+    writes, rings or publishes one of them, another each time, since the same write comes in many situations.
+    """
+    known, turn, plans = set[str](), 0, dict[str, list[Plan]]()
     for name, script in SCRIPTS.items():
         fresh = dict[str, int]()
         for number, situation in sorted(points(script).items()):
             if situation not in known:
                 fresh.setdefault(situation, number)
         known |= fresh.keys()
-        plans[name] = [{number: fault} for number in sorted(fresh.values()) for fault in FAULTS]
+        plans[name] = []
+        for situation, number in fresh.items():
+            turn += 1
+            in_azure = situation.split()[1].startswith(("trainings.", "preparations.", "endpoints."))
+            plans[name] += [{number: fault} for fault in (FAULTS if in_azure else (FAULTS[turn % len(FAULTS)],))]
     return plans
 
 

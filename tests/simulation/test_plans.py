@@ -1,9 +1,9 @@
 """
 Goal: no fault at any effect of any branch of the life leaves something paid twice, lost, or running.
 
-Method: a script for each branch (tests/simulation/scripts.py). Each of five faults is planned in each situation that any script comes into,
-once; pairs of faults around what is paid; and plans that Hypothesis draws and shrinks. `python -m tests.simulation --plans` plans each
-fault at each effect of each script, whether the situation was had before or not, and every pair of all kinds.
+Method: a script for each branch (tests/simulation/scripts.py). Each situation that any script comes into is planned for once: with all
+five faults at what begins, changes or ends something in Azure ML, with one of them at other effects. Pairs of faults around what is paid,
+and plans that Hypothesis draws and shrinks. `python -m tests.simulation --plans` plans each fault at each effect, and every pair.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.simulation.machine import FAULTS
 from tests.simulation.scripts import SCRIPTS, broken, double_faults, each_situation_once, live
 
 SITUATIONS = each_situation_once()
-PAIRS_STRIDE = 7  # of all pairs of all kinds; no multiple of five, so that each kind meets each
+PAIRS_STRIDE = 19  # of all pairs of all kinds; no multiple of five, so that each kind meets each
 PARTS = 4  # of the longest scripts, so that workers share them
 
 
@@ -35,7 +35,7 @@ def test_no_single_fault_in_any_situation_breaks_a_promise(part: int) -> None:
 
 
 def test_every_branch_is_planned_for() -> None:
-    assert sum(len(plans) for plans in SITUATIONS.values()) > 1_500
+    assert sum(len(plans) for plans in SITUATIONS.values()) > 500
 
 
 def test_no_two_faults_around_what_is_paid_break_a_promise() -> None:
@@ -43,6 +43,6 @@ def test_no_two_faults_around_what_is_paid_break_a_promise() -> None:
 
 
 @given(name=st.sampled_from(sorted(SCRIPTS)), plan=st.dictionaries(st.integers(1, 500), st.sampled_from(FAULTS), max_size=6))
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_no_drawn_plan_of_faults_breaks_a_promise(name: str, plan: dict[int, str]) -> None:
     assert not live(SCRIPTS[name], plan).violations
