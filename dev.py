@@ -78,6 +78,7 @@ python3 dev.py token         print a token with which to call a local endpoint
 python3 dev.py test [...]    check, then every test; what follows goes to pytest (tests/domain, -k name, -x)
 python3 dev.py check         lint, format, types, who may import whom, tables in the docs
 python3 dev.py bench [NAME]  list the measurements, or make one
+python3 dev.py mutants [...] look afresh which simulated day notices which deliberate bug; 1 if one escapes
 python3 dev.py pythons       which Pythons run here, and what is wrong with the others
 
 --python X.Y   use that Python, in an environment of its own (.venv-X.Y)
@@ -168,6 +169,7 @@ def done(wish: Wish) -> int:
         "test": test,
         "check": check,
         "bench": bench,
+        "mutants": module("tests.simulation.mutants", node=False),
         "pythons": pythons,
     }
     if wish.command not in commands:

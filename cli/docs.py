@@ -30,6 +30,7 @@ from shared.prepare import report_shape
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = "local.settings.json.example"
+BUGS = "tests/simulation/bugs.json"
 OK, DRIFT = 0, 1
 BLOCK = re.compile(r"<!-- table: (?P<name>[a-z-]+) -->\n(?P<body>.*?)<!-- end -->", re.DOTALL)
 
@@ -307,6 +308,20 @@ def _faults() -> str:
     return _table(("fault", "`match` may name", "parameters", "`times`", "what happens"), rows)
 
 
+def _bugs() -> str:
+    """What notices each deliberate bug: as `python3 dev.py mutants` found it at last."""
+    found: dict[str, dict[str, Any]] = json.loads((ROOT / BUGS).read_text("utf-8"))
+    rows = ((f"`{name}`", _plain(one["what"]), _plain(_noticed_by(one)), _plain(one["says"])) for name, one in found.items())
+    return _table(("bug", "what is wrong", "noticed by", "what the simulation says"), rows)
+
+
+def _noticed_by(one: Mapping[str, Any]) -> str:
+    if "seed" in one:
+        return f"seed {one['seed']}"
+    plan = ", ".join(f"`{fault}` at call {call}" for call, fault in one["plan"].items())
+    return f'script "{one["script"]}"' + (f" with {plan}" if plan else "")
+
+
 def _parameters(kind: faults.Kind) -> str:
     return "<br>".join(f"`{name}`: {_plain(json.dumps(value))}" for name, value in kind.parameters.items())
 
@@ -348,6 +363,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "management-versions": _management,
     "switches": _switches,
     "faults": _faults,
+    "bugs": _bugs,
     **{name: partial(_report, part) for name, part in report_shape.PARTS.items()},
 }
 

@@ -226,6 +226,8 @@ def copied(tmp_path):
     """The project's pages and what their tables come from, elsewhere."""
     for name in ("cli", "shared", "localcloud", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / docs.BUGS).parent.mkdir(parents=True)
+    shutil.copy(ROOT / docs.BUGS, tmp_path / docs.BUGS)
     for name in ("README.md", "host.json", docs.EXAMPLE):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path

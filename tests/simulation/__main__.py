@@ -1,9 +1,8 @@
 """
-Replay one history, live a range of them, or look for the deliberate bugs afresh.
+Replay one history, or live a range of them. The deliberate bugs are looked for by `python3 dev.py mutants`.
 
     python -m tests.simulation --seed 484 --trace
     python -m tests.simulation --seeds 0:20000 --jobs 2 --append histories.jsonl
-    python -m tests.simulation --bugs --seeds 0:2000
     python -m tests.simulation --sum histories.jsonl
     python -m tests.simulation --plans --jobs 2
 """
@@ -21,7 +20,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.simulation.bugs import BUGS
 from tests.simulation.history import lived
 from tests.simulation.ranges import live_plans_of, live_range
 from tests.simulation.scripts import SCRIPTS
@@ -75,19 +73,6 @@ def replay(seed: int, *, trace: bool) -> int:
     return 1 if verdict.violations else 0
 
 
-def look_for_bugs(first: int, end: int) -> int:
-    missed = 0
-    for name, bug in BUGS.items():
-        with bug.patch():
-            found = next((v for seed in range(first, end) if (v := lived(seed)).violations), None)
-        missed += found is None
-        sys.stdout.write(
-            f"| `{name}` | {bug.what} | {found.seed if found else '-'} | {found.violations[0] if found else 'not noticed'} |\n"
-        )
-        sys.stdout.flush()
-    return 1 if missed else 0
-
-
 def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
     code = code_hash()  # of what is about to be lived
     bounds = [(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
@@ -137,7 +122,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", metavar="A:B", help="live the histories A to B - 1")
     parser.add_argument("--jobs", type=int, default=1, help="in so many processes")
     parser.add_argument("--append", type=Path, metavar="FILE", help="add a line with what the range came to")
-    parser.add_argument("--bugs", action="store_true", help="look for each deliberate bug in the range")
     parser.add_argument("--plans", action="store_true", help="each fault at each effect of each script, and pairs around what is paid")
     parser.add_argument("--stride", type=int, default=1, help="of the plans only every so many")
     parser.add_argument("--sum", type=Path, metavar="FILE", help="add up the ranges of a file")
@@ -149,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.seed is not None:
         return replay(asked.seed, trace=asked.trace)
     first, end = map(int, (asked.seeds or "0:1000").split(":"))
-    return look_for_bugs(first, end) if asked.bugs else live_ranges(first, end, jobs=asked.jobs, append=asked.append)
+    return live_ranges(first, end, jobs=asked.jobs, append=asked.append)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """
 Deliberate bugs: what the simulation must notice, or its silence means nothing.
 
-Each is a patch outside of the shipped code, made while a history is lived. `seed` is the first that notices it, by breaking `promise`;
-`python -m tests.simulation --bugs` searches them afresh.
+Each is a patch outside of the shipped code, made while a history is lived: mostly one place of one function, written another way. Which
+history notices it first, and in which words, stands in bugs.json; `python3 dev.py mutants` searches that afresh and writes the file.
 """
 
 from __future__ import annotations
+import __future__
 
 import contextlib
+import inspect
+import textwrap
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,11 +23,12 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from shared import errors
-from shared.domain import doorbell, fleet, gate, jobs, names, orphans, record, service, training
-from shared.domain.policy import Wait
+from shared.domain import doorbell, fleet, gate, jobs, names, orphans, record, service, training, tuning
+from shared.domain import slots as slots_of
+from shared.domain.policy import Policy, Wait
 from shared.domain.record import Key, Kind
 from shared.domain.upload import Upload, short_hash
-from shared.reconcile import arrivals, services, slots, timers, tunings, turn
+from shared.reconcile import arrivals, services, slots, timers, trainings, tunings, turn
 from tests.simulation import history, machine, ports
 from tests.simulation.azure import OWNER
 
@@ -32,14 +37,50 @@ Patch = Callable[[], contextlib.AbstractContextManager[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Bug:
-    what: str
+    what: str  # is wrong
     patch: Patch
-    seed: int  # a history that notices it
-    promise: str  # whose words begin the sentence
+    needless: str = ""  # why nobody could notice it: it is no fault; '': it is one
 
 
 def put(owner: Any, name: str, instead: Any) -> Patch:
     return lambda: mock.patch.object(owner, name, instead)
+
+
+def edited(function: Callable[..., Any], *places: tuple[str, str]) -> Patch:
+    """Let the function be as if its source were written another way at each of these places, whoever has imported it."""
+
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        source = textwrap.dedent(inspect.getsource(function))
+        for old, new in places:
+            if source.count(old) != 1:
+                raise LookupError(f"{function.__qualname__} holds {source.count(old)} times: {old!r}. Write the bug for the code of today.")
+            source = source.replace(old, new)
+        module = compile(source, inspect.getfile(function), "exec", flags=__future__.annotations.compiler_flag)
+        code = next(one for one in module.co_consts if isinstance(one, types.CodeType) and one.co_name == function.__name__)
+        before = function.__code__
+        function.__code__ = code
+        try:
+            yield
+        finally:
+            function.__code__ = before
+
+    return patch
+
+
+def both(*patches: Patch) -> Patch:
+    @contextlib.contextmanager
+    def patch() -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for one in patches:
+                stack.enter_context(one())
+            yield
+
+    return patch
+
+
+def changed(what: str, function: Callable[..., Any], old: str, new: str) -> Bug:
+    return Bug(what=what, patch=edited(function, (old, new)))
 
 
 # ------------------------------------------------------------------------------------------------------------- identity
@@ -245,91 +286,231 @@ def _without(*steps: type) -> Any:
 
 
 BUGS: dict[str, Bug] = {
-    "etag_with_quotes": Bug(what="quotes of an ETag are kept", patch=put(ports, "bare_etag", str), seed=0, promise="S5"),
-    "key_by_name": Bug(
-        what="an upload is its path, whatever its version",
-        patch=put(Upload, "id", property(_id_without_the_version)),
-        seed=1,
-        promise="S7",
-    ),
-    "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name, seed=184, promise="S1"),
-    "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes, seed=0, promise="A1"),
-    "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event, seed=5, promise="S2"),
-    "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never), seed=1, promise="L5"),
-    "ignore_canceled": Bug(
-        what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"})), seed=6, promise="L1"
-    ),
-    "cancel_once": Bug(
-        what="a cancellation that got lost is not repeated", patch=put(training, "decide", _old_cancel), seed=393, promise="L1"
-    ),
+    "etag_with_quotes": Bug(what="quotes of an ETag are kept", patch=put(ports, "bare_etag", str)),
+    "key_by_name": Bug(what="an upload is its path, whatever its version", patch=put(Upload, "id", property(_id_without_the_version))),
+    "random_job_name": Bug(what="whoever submits invents the job's name", patch=_random_job_name),
+    "blind_writes": Bug(what="a record is written over whatever is there", patch=_blind_writes),
+    "trust_the_event": Bug(what="an event's word registers the model", patch=_trust_the_event),
+    "no_timer": Bug(what="nobody looks for what was lost", patch=put(timers, "look_again", _never)),
+    "ignore_canceled": Bug(what="a canceled job is waited for", patch=put(training, "JOB_ENDED_BADLY", frozenset({"failed"}))),
+    "cancel_once": Bug(what="a cancellation that got lost is not repeated", patch=put(training, "decide", _old_cancel)),
     "unseen_is_lost": Bug(
-        what="a job that does not show yet is asked for under the next number",
-        patch=put(training, "decide", _unseen_is_lost),
-        seed=51,
-        promise="S11",
+        what="a job that does not show yet is asked for under the next number", patch=put(training, "decide", _unseen_is_lost)
     ),
-    "no_slots": Bug(
-        what="a slot is always free",
-        patch=_no_slots,
-        seed=6,
-        promise="S11",
-    ),
-    "adopt_foreign_job": Bug(what="a job of our name is ours", patch=_adopt_foreign_job, seed=1, promise="S3"),
-    "no_owner_check": Bug(what="an endpoint of our name is ours", patch=_no_owner_check, seed=0, promise="S3"),
-    "no_gate": Bug(what="no proof is needed", patch=put(gate, "may_take_traffic", lambda _proof: True), seed=13, promise="S2"),
-    "traffic_before_the_smoke_test": Bug(
-        what="traffic first, then the question", patch=_traffic_before_the_smoke_test, seed=1, promise="L2"
-    ),
+    "no_slots": Bug(what="a slot is always free", patch=_no_slots),
+    "adopt_foreign_job": Bug(what="a job of our name is ours", patch=_adopt_foreign_job),
+    "no_owner_check": Bug(what="an endpoint of our name is ours", patch=_no_owner_check),
+    "no_gate": Bug(what="no proof is needed", patch=put(gate, "may_take_traffic", lambda _proof: True)),
+    "traffic_before_the_smoke_test": Bug(what="traffic first, then the question", patch=_traffic_before_the_smoke_test),
     "oldest_first": Bug(
-        what="candidates are taken in the order of their uploads",
-        patch=put(service.Service, "candidate", property(_oldest_candidate)),
-        seed=1,
-        promise="S7",
+        what="candidates are taken in the order of their uploads", patch=put(service.Service, "candidate", property(_oldest_candidate))
     ),
     "outdated_though_serving": Bug(
-        what="a later upload takes down what just got the traffic", patch=put(service, "_serves_unwritten", _never), seed=31, promise="S4"
+        what="a later upload takes down what just got the traffic", patch=put(service, "_serves_unwritten", _never)
     ),
-    "empty_is_idle": Bug(what="no metric is no use", patch=_empty_is_idle, seed=47, promise="S4"),
-    "no_grace": Bug(
-        what="marked is as good as idle after the grace",
-        patch=put(fleet, "choose_deletions", _permit_at_sight),
-        seed=1,
-        promise="S4",
-    ),
-    "no_permits": Bug(what="nobody lets an idle service go", patch=put(timers, "tear_down_idle_endpoints", _never), seed=1, promise="L5"),
-    "no_rest": Bug(what="a deleted endpoint's name is used at once", patch=_policy(endpoint_rest=timedelta(0)), seed=1, promise="S10"),
-    "delete_without_a_rest": Bug(
-        what="a delete does not write how long the name rests", patch=_delete_without_a_rest, seed=1, promise="S10"
-    ),
-    "effect_before_its_intent": Bug(what="deleted first, written down after", patch=_effect_before_its_intent, seed=1, promise="S10"),
+    "empty_is_idle": Bug(what="no metric is no use", patch=_empty_is_idle),
+    "no_grace": Bug(what="marked is as good as idle after the grace", patch=put(fleet, "choose_deletions", _permit_at_sight)),
+    "no_permits": Bug(what="nobody lets an idle service go", patch=put(timers, "tear_down_idle_endpoints", _never)),
+    "no_rest": Bug(what="a deleted endpoint's name is used at once", patch=_policy(endpoint_rest=timedelta(0))),
+    "delete_without_a_rest": Bug(what="a delete does not write how long the name rests", patch=_delete_without_a_rest),
+    "effect_before_its_intent": Bug(what="deleted first, written down after", patch=_effect_before_its_intent),
     "reuse_deployment_name": Bug(
-        what="every deployment is number one",
-        patch=put(names, "deployment", lambda _number, training: f"d1-{training[:8]}"),
-        seed=15,
-        promise="S8",
+        what="every deployment is number one", patch=put(names, "deployment", lambda _number, training: f"d1-{training[:8]}")
     ),
-    "nothing_is_overdue": Bug(
-        what="a missed promise is not renewed", patch=put(record, "is_overdue", lambda *_, **__: False), seed=1, promise="L5"
+    "nothing_is_overdue": Bug(what="a missed promise is not renewed", patch=put(record, "is_overdue", lambda *_, **__: False)),
+    "fail_on_transient": Bug(what="the first error that would pass is the end", patch=_fail_on_transient),
+    "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt),
+    # ------------------------------------------------------------------------------------------------------- identity
+    "content_not_in_the_key": Bug(
+        what="a training is called after its recipe, whatever the bytes",
+        patch=put(names, "training_id", lambda owner, _bytes, frozen: short_hash(owner, *map(str, frozen.items()))),
     ),
-    "fail_on_transient": Bug(what="the first error that would pass is the end", patch=_fail_on_transient, seed=3, promise="L1"),
-    "no_attempts": Bug(what="attempts are not written before the work", patch=_result_without_attempt, seed=3, promise="S13"),
-    "quota_is_the_end": Bug(
-        what="who has no quota is given up at once", patch=put(service, "refused_for_quota", _never), seed=12, promise="L1"
+    "upload_in_the_key": changed(
+        "each upload pays for a training of its own",
+        tuning._next,
+        "record.prepared.dataset_sha256,",
+        "record.prepared.dataset_sha256 + record.id,",
     ),
+    "recipe_not_in_the_key": changed("another recipe is the same training", tuning._next, "record.recipe.frozen)", "{})"),
+    "model_version_reused": changed(
+        "every model is version 1",
+        trainings.TrainingLife.act,
+        "trainings.register(record.model, record.id,",
+        'trainings.register(record.model, "1",',
+    ),
+    "auto_version": changed(
+        "the model's version is the next one that is free",
+        trainings.TrainingLife.act,
+        "trainings.register(record.model, record.id,",
+        "trainings.register(record.model, str(len(record.history)),",
+    ),
+    "service_by_file": Bug(what="each file is a service of its own", patch=put(tuning, "service_of", str)),
+    "counter_of_what_is_left": changed(
+        "a deployment's number counts those that are there",
+        services._reserve,
+        "desk.record.deployments_made + 1",
+        "len(desk.record.deployments) + 1",
+    ),
+    # --------------------------------------------------------------------------------------------------------- ledger
+    "unknown_fields_lost": changed(
+        "what another version of the app wrote is dropped", turn.Desk.save, "{**self.stored.body, **_body(record)}", "_body(record)"
+    ),
+    "unknown_stage_overwritten": changed(
+        "a record in a stage that nobody knows begins anew",
+        turn.decoded,
+        "msgspec.convert(stored.body, record_type)",
+        'msgspec.convert(stored.body | {"stage": "seen"} if stored.body.get("stage") == "pondered" else stored.body, record_type)',
+    ),
+    "lost_race_is_won": changed(
+        "who loses a race for another's record has written it",
+        tunings.update,
+        "except errors.LostRace:\n            continue",
+        "except errors.LostRace:\n            return",
+    ),
+    "attempts_counted_after": changed(
+        "an attempt is counted when its work is done",
+        turn._tried,
+        "desk.save(records.attempted(desk.record, name, now=desk.now))",
+        "desk.record = records.attempted(desk.record, name, now=desk.now)",
+    ),
+    "offered_twice": changed("offering the same tuning twice is two candidates", service.offered, "c.tuning == candidate.tuning", "False"),
+    "history_cut": changed(
+        "a line of history takes the place of the one before", record.noted, "(*record.history, line)", "(*record.history[:-1], line)"
+    ),
+    # ------------------------------------------------------------------------------------------------ events, promises
+    "every_message_acts": changed("a message acts whatever it promised", turn._take, "record.next_look_at != promised", "False"),
+    "doorbell_puts_off": changed(
+        "a doorbell moves the promised look to later", turn.bring_forward, "who=who, now=now)", "who=who, now=now + loop.policy.tick)"
+    ),
+    "rings_whoever_is_at_work": changed(
+        "a doorbell moves the look of a record that somebody is at work on",
+        record.may_be_brought_forward,
+        "not due and not at_work(record, lease=lease, now=now)",
+        "not due",
+    ),
+    "promise_without_a_message": changed(
+        "the next look is promised and no message sent",
+        turn._finish,
+        'ports.turns.ring(record.key, who="turn", promised=look_at, delay=max(look_at - now, timedelta(0)))',
+        "pass",
+    ),
+    "nobody_is_rung": changed("who waits for a training is not told of its end", trainings.TrainingLife._ended, "ring=ring", "ring=()"),
+    "exception_for_wait": changed(
+        "a wait is an exception",
+        turn._look,
+        "if isinstance(step, Wait):\n        _wait(desk, step)",
+        "if isinstance(step, Wait):\n        raise errors.TryLater(step.why)",
+    ),
+    "no_back_off": changed(
+        "a step that fails is tried again at the same pace", Policy.back_off, "self.look_every * factor", "self.look_every"
+    ),
+    "uploads_not_listed": changed(
+        "the timer looks for lost messages and not for lost events", timers.look_again, "in loop.ports.datasets.uploads():", "in ():"
+    ),
+    "any_account": changed(
+        "an event of another account is ours", doorbell.uploaded_path, 'return Nobody(why="it comes from another storage account")', "pass"
+    ),
+    "any_workspace": changed(
+        "an event of another workspace is ours", doorbell.job_key, 'return Nobody(why="it comes from another workspace")', "pass"
+    ),
+    "any_container": changed("any container holds datasets", arrivals.dataset_written, "container != datasets.container", "False"),
+    "poison_is_swallowed": Bug(what="a turn that failed too often is told to nobody", patch=put(arrivals, "turn_poisoned", _never)),
+    "nobody_is_told": changed(
+        "people are told of ends only", turn._finish, "if not outcome.quiet:\n        ports", "if outcome.ring:\n        ports"
+    ),
+    # ----------------------------------------------------------------------------------------------- tunings, trainings
+    "replaced_is_read": changed("a blob that was replaced is read", tuning._why_superseded, "not world.upload_is_current", "False"),
+    "order_by_our_clock": changed(
+        "the later upload is the one that was offered later", tunings._offer, "record.upload.last_modified", "desk.now"
+    ),
+    "order_by_first_sight": changed(
+        "the later upload is the one that was seen later", tunings._offer, "record.upload.last_modified", "record.created_at"
+    ),
+    "wishes_ignored": changed("the wishes of a folder are not looked at", tunings._plan, "wishes=wishes", "wishes={}"),
+    "pickles_taken": changed(
+        "a pickled model is taken though a setting refuses it", training._after_a_good_end, "policy.refuse_pickled_models", "False"
+    ),
+    "finalizing_is_completed": changed(
+        "a job that is finalizing has completed", training._next, "status == JOB_COMPLETED", 'status in (JOB_COMPLETED, "finalizing")'
+    ),
+    "retried_for_ever": changed("a failed job is paid for again and again", training._after_a_bad_end, "by_itself or", "True or"),
+    "job_without_tags": changed(
+        "a job does not say whose it is",
+        trainings.TrainingLife.act,
+        "out=out, tags=record.tags",
+        "out=out, tags=record.tags | {'tuneloop-owner': ''}",
+    ),
+    "job_has_no_deadline": changed(
+        "a training job may take for ever", training._next, "now >= record.submitted_at + policy.job_deadline", "False"
+    ),
+    "cancel_has_no_deadline": changed(
+        "a cancellation may take for ever", training._next, "now >= _cancelled_at(record, policy) + policy.cancel_deadline", "False"
+    ),
+    "slot_freed_early": changed(
+        "a slot is free as soon as its job runs",
+        slots._is_nobodys,
+        "return not",
+        "return bool(decoded(key, stored, training.Training).submitted_at) or not",
+    ),
+    "slot_never_freed": Bug(
+        what="a slot stays taken", patch=both(put(slots, "give_back", _never), put(slots, "free_what_is_nobodys", _never))
+    ),
+    "slot_left_behind": Bug(what="the timer frees no slot", patch=put(slots, "free_what_is_nobodys", _never)),
+    "days_are_endless": changed("JOBS_PER_DAY_MAX is not looked at", slots_of.why_none_is_free, "slots.day == today and", "False and"),
+    # ------------------------------------------------------------------------------------------------------- services
+    "smoke_error_is_an_answer": changed(
+        "an error is an answer to the smoke test", services._smoke_test, "return _smoke_failed(desk, name, str(error))", 'reply = "fine"'
+    ),
+    "nothing_is_an_answer": changed("an empty reply is an answer", services._smoke_test, "if not answer:", "if answer is None:"),
+    "traffic_to_two": changed(
+        "the new model gets a tenth of the traffic",
+        service._advance,
+        'SetTraffic(traffic={deployment.name: 100}, why="Its smoke',
+        'SetTraffic(traffic={deployment.name: 10} | ({record.live.name: 90} if record.live else {}), why="Its smoke',
+    ),
+    "back_without_an_answer": changed(
+        "the traffic goes back to a model that was not asked again",
+        service._way_back,
+        "kept.answered_at and now - kept.answered_at <= every",
+        "True",
+    ),
+    "kept_for_ever": changed("the model before is kept for ever", service._way_back, "or now >= kept.kept_until", ""),
+    "deleted_with_its_traffic": changed(
+        "a deployment is deleted while it has traffic", service._retire, "endpoint.traffic.get(deployment.name)", "False"
+    ),
+    "given_up_and_left": changed(
+        "the deployment of a candidate that was given up goes on", services._give_up, "msgspec.structs.replace(d, retiring=True)", "d"
+    ),
+    "endpoint_without_tags": changed(
+        "an endpoint does not say whose it is",
+        services._create_endpoint,
+        "tags=desk.record.tags",
+        "tags={**desk.record.tags, names.OWNER_TAG: ''}",
+    ),
+    "deployment_without_tags": changed(
+        "a deployment does not say what it serves", services._create_deployment, "tags=tags", "tags=desk.record.tags"
+    ),
+    "rest_not_extended": changed(
+        "an endpoint that is gone does not begin to rest again",
+        services._endpoint_gone,
+        "rest_until=desk.now + desk.loop.policy.endpoint_rest",
+        "rest_until=desk.record.rest_until",
+    ),
+    "rest_not_kept": changed("an endpoint's name is used while it rests", service._advance, "now < record.rest_until", "False"),
+    "reuse_failed_name": changed(
+        "the name of an endpoint that failed does not rest",
+        service._advance,
+        "now < record.rest_until",
+        "now < record.rest_until and not record.endpoint_failures",
+    ),
+    "quota_is_the_end": Bug(what="who has no quota is given up at once", patch=put(service, "refused_for_quota", _never)),
     "older_good_is_lost": Bug(
         what="behind a bad model no earlier one is tried",
         patch=put(service.Service, "candidate", property(_first_that_failed_was_the_last)),
-        seed=4,
-        promise="S7",
     ),
-    "nothing_hangs": Bug(what="what hangs is waited for", patch=put(service, "_busy", _nothing_hangs), seed=4, promise="L3"),
-    "no_way_back": Bug(
-        what="nobody goes back on probation",
-        patch=put(service, "_way_back", _without(service.Probe, service.GoBack)),
-        seed=69,
-        promise="L7",
-    ),
-    "back_at_sight": Bug(what="the way back needs no bad answer", patch=put(service, "PROBES_FAILED_MAX", 0), seed=6, promise="L1"),
-    "used_orphan_goes": Bug(what="what no record names is unused", patch=put(orphans, "is_unused", lambda *_: True), seed=15, promise="S4"),
-    "orphans_stay": Bug(what="no orphan is ever taken over", patch=put(orphans, "ripe", lambda *_: ()), seed=15, promise="L2"),
+    "nothing_hangs": Bug(what="what hangs is waited for", patch=put(service, "_busy", _nothing_hangs)),
+    "no_way_back": Bug(what="nobody goes back on probation", patch=put(service, "_way_back", _without(service.Probe, service.GoBack))),
+    "back_at_sight": Bug(what="the way back needs no bad answer", patch=put(service, "PROBES_FAILED_MAX", 0)),
+    "used_orphan_goes": Bug(what="what no record names is unused", patch=put(orphans, "is_unused", lambda *_: True)),
+    "orphans_stay": Bug(what="no orphan is ever taken over", patch=put(orphans, "ripe", lambda *_: ())),
 }
