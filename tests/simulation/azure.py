@@ -137,6 +137,7 @@ class Azure:
         self.paused_since_ms: int | None = None
         self.skew = timedelta(0)  # how far two clocks of the app may be apart
         self.intended_ms: dict[str, int] = {}  # when a delete was first written down, by endpoint: from then on it is carried out
+        self.traffic_ms: dict[str, int] = {}  # when the traffic of an endpoint was last set
         self.candidate_ms: dict[str, int] = {}  # when a candidate of its service was offered or given up, by endpoint
         self.orphans: set[str] = set()  # endpoints that carry our tag and that no record names
         self.unreadable: set[Key] = set()  # records of another version of the app
@@ -691,7 +692,9 @@ class Azure:
     def _may_go(self, endpoint: EndpointHere, deployment: DeploymentHere) -> None:
         """Look whether a deployment that served is replaced, or was seen idle, and idle again after the grace."""
         if deployment.is_orphan:
-            unused, age = self.machine.ms - deployment.used_ms, self.policy.orphans_deleted_after.total_seconds() * 1000
+            # Who decides sees no request of the last minutes, and nobody looks again while it is carried out.
+            seen = [ms for ms in self.requests[endpoint.name] if ms < self.machine.ms - HOUR_MS]
+            unused, age = self.machine.ms - max(seen, default=0), self.policy.orphans_deleted_after.total_seconds() * 1000
             record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
             wanted = record is not None and record.candidates  # an upload came back to it: what serves without a proof has to go
             self.check(wanted or unused >= age, f"S4: {endpoint.name} has no record, was used {unused / MINUTE:.0f} minutes ago and goes")
@@ -754,6 +757,7 @@ class Azure:
                 one.replaced_ms = self.machine.ms
             elif one.name in traffic:
                 one.replaced_ms = None
+        self.traffic_ms[endpoint] = self.machine.ms
         found.traffic = {name: share for name, share in traffic.items() if share}
         found.state = "Updating"
         self.machine.at(20_000, self._endpoint_is, endpoint, found.incarnation, "Succeeded")

@@ -45,6 +45,7 @@ HOUR = timedelta(hours=1)
 UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long after the last, and what is held up beside them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
+UPDATING, UPDATING_MS = "is in Updating provisioning state", 60_000  # of another handler that set the traffic at the same moment
 PICKLE_NAME = "training_args.bin"
 JOB_IS = re.compile(r"Job \S+ is (\w+)\.$")
 REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
@@ -256,6 +257,7 @@ class Watch:
 
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
         reason = REASONS_TO_FAIL.search(line.why) or (REFUSED.search(line.why) and self.azure.hangs(old.endpoint))
+        reason = reason or (UPDATING in line.why and self.machine.ms - self.azure.traffic_ms.get(old.endpoint, -UPDATING_MS) < UPDATING_MS)
         handler = self.machine.running
         reason or (handler and handler.is_hurt) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
         (old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: ")) or self.broken(
@@ -737,7 +739,7 @@ class Watch:
     def _audit_endpoint(self, endpoint: Any) -> None:
         """What serves has the traffic, and what does not is not kept for long."""
         record = self.azure.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
-        if record is None:
+        if record is None or not record.text:  # it was nobody's, and has just been taken over
             return
         for deployment in endpoint.deployments.values():
             since = max(
