@@ -106,6 +106,7 @@ class EndpointHere:
     traffic: dict[str, int] = field(default_factory=dict)
     deployments: dict[str, DeploymentHere] = field(default_factory=dict)
     made_ms: int = 0
+    taken_ms: int | None = None  # since somebody took its traffic away; None: nobody did, or it was set again
 
 
 class Azure:
@@ -505,7 +506,7 @@ class Azure:
     def traffic_is_taken_by_hand(self, endpoint: str) -> None:
         found = self.endpoints.get(endpoint)
         if found and found.owner == OWNER and found.state == "Succeeded" and found.traffic and endpoint not in self.orphans:
-            found.traffic = {}
+            found.traffic, found.taken_ms = {}, self.machine.ms
             self.machine.counts["by_hand"] += 1
 
     def stranger_leaves(self, endpoint: str) -> None:
@@ -758,7 +759,7 @@ class Azure:
             elif one.name in traffic:
                 one.replaced_ms = None
         self.traffic_ms[endpoint] = self.machine.ms
-        found.traffic = {name: share for name, share in traffic.items() if share}
+        found.traffic, found.taken_ms = {name: share for name, share in traffic.items() if share}, None
         found.state = "Updating"
         self.machine.at(20_000, self._endpoint_is, endpoint, found.incarnation, "Succeeded")
 

@@ -29,6 +29,7 @@ from shared.domain.policy import Policy, Wait
 from shared.domain.record import Key, Kind
 from shared.domain.upload import Upload, short_hash
 from shared.reconcile import arrivals, services, slots, timers, trainings, tunings, turn
+from shared.reconcile import orphans as taking_over
 from tests.simulation import history, machine, ports
 from tests.simulation.azure import OWNER
 
@@ -419,6 +420,9 @@ BUGS: dict[str, Bug] = {
         "people are told of ends only", turn._finish, "if not outcome.quiet:\n        ports", "if outcome.ring:\n        ports"
     ),
     # ----------------------------------------------------------------------------------------------- tunings, trainings
+    "outdated_is_trained": changed(
+        "an upload that was overtaken is trained all the same", tuning._why_superseded, "if world.later_offered:", "if False:"
+    ),
     "replaced_is_read": changed("a blob that was replaced is read", tuning._why_superseded, "not world.upload_is_current", "False"),
     "order_by_our_clock": changed(
         "the later upload is the one that was offered later", tunings._offer, "record.upload.last_modified", "desk.now"
@@ -468,6 +472,9 @@ BUGS: dict[str, Bug] = {
         'SetTraffic(traffic={deployment.name: 100}, why="Its smoke',
         'SetTraffic(traffic={deployment.name: 10} | ({record.live.name: 90} if record.live else {}), why="Its smoke',
     ),
+    "traffic_is_not_held": changed(
+        "traffic that somebody moved stays there", service._watch, "world.endpoint.traffic != {live.name: 100} and", "False and"
+    ),
     "back_without_an_answer": changed(
         "the traffic goes back to a model that was not asked again",
         service._way_back,
@@ -502,6 +509,34 @@ BUGS: dict[str, Bug] = {
         service._advance,
         "now < record.rest_until",
         "now < record.rest_until and not record.endpoint_failures",
+    ),
+    "late_deployment_left": changed("a deployment that landed late is left alone", service._next, "if unknown:", "if False:"),
+    "deployment_has_no_deadline": Bug(what="a deployment may take for ever", patch=put(service.Deployment, "is_late", lambda *_: False)),
+    "quota_has_no_deadline": changed("quota is waited for, for ever", service.refused_for_quota, "if now >= ends_at:", "if False:"),
+    # ----------------------------------------------------------------------------------------------------- letting go
+    "own_requests_are_use": changed("our own questions count as use", service.idle_clock, "usage.requests > own", "usage.requests > 0"),
+    "one_request_is_none": changed("one request is no use", service.idle_clock, "usage.requests > own", "usage.requests > own + 1"),
+    "fresh_is_idle": changed("a fresh deployment may be idle", service.idle_clock, "or usage.start < live.live_at", ""),
+    "permit_for_any": changed("any live service is let go", fleet.choose_deletions, "if may_be_let_go(s, policy, now)", "if s.live"),
+    "dry_run_permits": changed(
+        "a dry run gives permits", fleet.choose_deletions, "policy.deletions_dry_run or policy.paused", "policy.paused"
+    ),
+    "dry_run_deletes": Bug(
+        what="a dry run deletes",
+        patch=both(
+            edited(fleet.choose_deletions, ("policy.deletions_dry_run or policy.paused", "policy.paused")),
+            edited(service._watch, ("and not policy.deletions_dry_run", "")),
+        ),
+    ),
+    "torn_down_at_once": changed("an endpoint that sleeps is deleted at once", service._sleep, "now < torn_down_at", "False"),
+    "paused_trainings_go_on": changed("PAUSED does not hold trainings", training.decide, "policy.paused and", "False and"),
+    "paused_preparations_go_on": changed("PAUSED does not hold jobs that prepare", tuning.decide, "policy.paused and", "False and"),
+    "paused_fleet_goes_on": changed(
+        "PAUSED does not hold permits", fleet.choose_deletions, "policy.deletions_dry_run or policy.paused", "policy.deletions_dry_run"
+    ),
+    "no_sweep": Bug(what="the endpoints of the workspace are not looked through", patch=put(timers, "sweep", _never)),
+    "orphan_taken_at_sight": changed(
+        "an orphan in use is taken over", taking_over._is_unused, "return orphans.is_unused(view, usages)", "return True"
     ),
     "quota_is_the_end": Bug(what="who has no quota is given up at once", patch=put(service, "refused_for_quota", _never)),
     "older_good_is_lost": Bug(

@@ -576,6 +576,8 @@ class Watch:
         handler = self.machine.running
         live = new.live
         seen = handler is not None and live is not None and live.name in notes_of(handler).slept_idle
+        if now != was and live and old.live and live.name == old.live.name and handler and handler.name.startswith("take_turn"):
+            self._nothing_strange(new, live, handler)
         if now.seen_idle_at is not None and now.seen_idle_at != was.seen_idle_at:
             seen or broken(f"S4: {key} says that it was seen idle, and it was not")
         if now.marked_at is not None and now.marked_at != was.marked_at:
@@ -585,6 +587,19 @@ class Watch:
         if now.used_at is not None and now.used_at != was.used_at:
             now.used_at <= self.machine.now() + self.slack or broken(f"S13: {key} was used at {now.used_at}, which is to come")
             (now.marked_at is None and not now.permit) or broken(f"S4: {key} was used and goes on falling asleep")
+
+    def _nothing_strange(self, new: Service, live: Any, handler: Handler) -> None:
+        """Whoever looks at the use of a service has set right before what was wrong when he began."""
+        there = self.azure.endpoints.get(new.endpoint)
+        found = there.deployments.get(live.name) if there else None
+        if there is None or found is None or found.state != "Succeeded":
+            return
+        taken = there.taken_ms is not None and there.taken_ms < handler.started
+        not taken or self.broken(f"S7: {new.key} was looked at, and {live.name} has had no traffic since before")
+        known = {one.name for one in new.deployments}
+        late = [one.name for one in there.deployments.values() if one.ready_ms and not one.tuning and one.ready_ms < handler.started]
+        strange = sorted(set(late) - known)
+        not strange or self.broken(f"S7: {new.key} was looked at, and of {strange}, which landed late, it knows nothing")
 
     def _permitted(self, key: Key, old: Service, now: Any) -> None:
         handler, live, policy = self.machine.running, old.live, self.policy
