@@ -498,7 +498,6 @@ class Azure:
             there = found.deployments.get(name)
             if found.owner == OWNER and found.state == "Succeeded" and there is not None and there.state == "Succeeded":
                 self.excuses[found.deployments[name].tuning].add("deleted by hand")
-                self.names_gone.add((endpoint, name))
                 found.traffic = {}
                 del found.deployments[name]
                 self.machine.counts["by_hand"] += 1

@@ -421,7 +421,7 @@ class Watch:
         if job is None or EXHAUSTED.match(new.reason):
             return
         if new.left_at is not None and job.end_wanted_ms is not None:
-            asked_at = self.azure.machine_time(job.end_wanted_ms)
+            asked_at = new.cancel_requested_at or self.azure.machine_time(job.end_wanted_ms)  # written before the request, which may fail
             early = self.machine.now() < asked_at + self.policy.cancel_deadline - self.slack
             not early or self.broken(f"L6: {new.key} gave {new.job} up, which was asked to end at {asked_at}")
         if job.status == "Failed" and not new.cancel_requested:
