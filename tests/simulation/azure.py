@@ -694,7 +694,10 @@ class Azure:
         if deployment.is_orphan:
             # Who decides sees no request of the last minutes, and nobody looks again while it is carried out.
             seen = [ms for ms in self.requests[endpoint.name] if ms < self.machine.ms - HOUR_MS]
-            unused, age = self.machine.ms - max(seen, default=0), self.policy.orphans_deleted_after.total_seconds() * 1000
+            unused, age = (
+                self.machine.ms - max(seen, default=0),
+                _in_ms(self.policy.idle_after),
+            )  # ticks may be missed, and what was used meanwhile
             record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
             wanted = record is not None and record.candidates  # an upload came back to it: what serves without a proof has to go
             self.check(wanted or unused >= age, f"S4: {endpoint.name} has no record, was used {unused / MINUTE:.0f} minutes ago and goes")
