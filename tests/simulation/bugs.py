@@ -518,6 +518,12 @@ BUGS: dict[str, Bug] = {
     "one_request_is_none": changed("one request is no use", service.idle_clock, "usage.requests > own", "usage.requests > own + 1"),
     "fresh_is_idle": changed("a fresh deployment may be idle", service.idle_clock, "or usage.start < live.live_at", ""),
     "permit_for_any": changed("any live service is let go", fleet.choose_deletions, "if may_be_let_go(s, policy, now)", "if s.live"),
+    "permit_is_enough": changed(
+        "a permit is carried out without another look",
+        service._watch,
+        "record.idle.permit and clock.seen_idle_at == now and",
+        "record.idle.permit and",
+    ),
     "dry_run_permits": changed(
         "a dry run gives permits", fleet.choose_deletions, "policy.deletions_dry_run or policy.paused", "policy.paused"
     ),
@@ -529,6 +535,7 @@ BUGS: dict[str, Bug] = {
         ),
     ),
     "torn_down_at_once": changed("an endpoint that sleeps is deleted at once", service._sleep, "now < torn_down_at", "False"),
+    "paused_services_go_on": changed("PAUSED does not hold services", service.decide, "policy.paused and", "False and"),
     "paused_trainings_go_on": changed("PAUSED does not hold trainings", training.decide, "policy.paused and", "False and"),
     "paused_preparations_go_on": changed("PAUSED does not hold jobs that prepare", tuning.decide, "policy.paused and", "False and"),
     "paused_fleet_goes_on": changed(
