@@ -635,7 +635,8 @@ class Watch:
             training = self.azure.read_record(Key(kind=Kind.TRAINING, id=old.at_work[name]), Training)
             over = training is None or (training.stage in ENDS[Kind.TRAINING] and training.left_at is None) or training.job != name
             ended = job is not None and (job.status in ("Completed", "Failed", "Canceled") or job.owner != self.azure.owner)
-            over or ended or self.azure.showed_late(name) or broken(f"S11: {name} is at work and its slot was freed")
+            never = job is None and training is not None and training.stage in ENDS[Kind.TRAINING]  # every request for it failed
+            over or ended or never or self.azure.showed_late(name) or broken(f"S11: {name} is at work and its slot was freed")
 
     # ---------------------------------------------------------------------------------- messages and announcements
 
