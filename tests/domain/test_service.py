@@ -255,6 +255,9 @@ TROUBLE = f"Deployment {GREEN.name} gave 3 bad answers in a row."
 PROBATION = [
     Line(name="just switched: both are there and nothing is done", record=ON_PROBATION, world=BOTH_WELL,
          step=waits("Fresh; can be idle from 14:00:00 UTC.")),
+    Line(name="somebody moved its traffic to the one before: it comes back to the live one", record=ON_PROBATION,
+         world=endpoint((KEPT_BLUE, "Succeeded"), (LIVE_GREEN, "Succeeded"), traffic={KEPT_BLUE.name: 100}),
+         step=service.SetTraffic(traffic=GREEN_100, why="The traffic was not where the record has it.")),
     Line(name="time for a question to the live one", record=ON_PROBATION, now=NOON + EVERY, world=BOTH_WELL,
          step=service.Probe(deployment=LIVE_GREEN, scoring_uri=URI)),
     Line(name="two bad answers: asked again", record=TWICE_BAD, now=NOON + EVERY, world=BOTH_WELL,
