@@ -28,9 +28,10 @@ class Stage(StrEnum):
     TRAINED = "trained"
     GOOD = "good"
     STOPPED = "stopped"
+    SUPERSEDED = "superseded"
 
 
-ENDED = frozenset({Stage.GOOD, Stage.STOPPED})
+ENDED = frozenset({Stage.GOOD, Stage.STOPPED, Stage.SUPERSEDED})
 
 
 class Training(Header, frozen=True, kw_only=True):
@@ -94,6 +95,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job | None = None
     slots: Slots = Slots()  # read only while a job has yet to be asked for
+    is_wanted: bool = True  # an upload waits for it; read only then, too
     model_registered: bool = False
     model_files: tuple[str, ...] = ()  # of a completed job's model, paths from the top of its folder
     metrics: dict[str, float] = msgspec.field(default_factory=dict)
@@ -135,6 +137,7 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     leaves_job: bool = False  # its job may be at work: it is looked after, and keeps its slot
 
 
+NOBODY_WAITS = "No upload waits for it any more, so its job was not asked for."
 REFUSED_ACTION = (
     "Look at these files. If you trust them, turn REFUSE_PICKLED_MODELS off and upload the file again: its job is not paid for twice. "
     "Else choose another BASE_MODEL or FINETUNE_COMPONENT."
@@ -171,7 +174,12 @@ def opened(
 
 
 def joined(record: Training, tuning: str) -> Training:
-    """Return the record with one more tuning; a tuning that comes after a bad end is a person asking for another try."""
+    """
+    Return the record with one more tuning. One that comes after a bad end is a person asking for another try; after a training was
+    superseded it is wanted again, and no more is allowed than was.
+    """
+    if record.stage == Stage.SUPERSEDED:
+        record = msgspec.structs.replace(record, stage=Stage.OPEN, reason="", next_action="")
     if tuning in record.tunings:
         return record
     record = msgspec.structs.replace(record, tunings=(*record.tunings, tuning))
@@ -212,6 +220,8 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
         next_action = "Look for it in Azure ML studio, then upload the file again."
         return Finish(stage=Stage.STOPPED, reason=reason, next_action=next_action, leaves_job=True)
     if job is None and record.submitted_at is None and record.job not in world.slots.at_work:
+        if not world.is_wanted:
+            return Finish(stage=Stage.SUPERSEDED, reason=NOBODY_WAITS)
         full = why_none_is_free(world.slots, policy, now)
         return Wait(until=now + max(policy.tick, policy.look_every), why=full, told=True) if full else TakeSlot(job=record.job)
     if job is None:

@@ -198,7 +198,7 @@ def _next(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
         return Prepare() if _is_prepared_here(record, policy) else _prepared_by_a_job(record, world, policy, now)
     if record.recipe is None:
         return Plan()
-    if record.training is None or world.training is None:
+    if record.training is None or world.training is None or world.training.stage == TrainingStage.SUPERSEDED:
         return Join(training=names.training_id(record.owner, record.prepared.dataset_sha256, record.recipe.frozen))
     if world.training.stage == TrainingStage.GOOD:
         return Offer()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from shared import errors
-from shared.domain import jobs, training
+from shared.domain import jobs, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
 from shared.reconcile import slots
-from shared.reconcile.turn import Desk, Loop, Outcome
+from shared.reconcile.turn import Desk, Loop, Outcome, decoded
 
 
 class TrainingLife:
@@ -23,7 +23,9 @@ class TrainingLife:
         trainings = loop.ports.trainings
         job = trainings.job(record.job)
         if job is None:
-            return training.World(slots=slots.read(loop)) if record.submitted_at is None else training.World()
+            if record.submitted_at is not None:
+                return training.World()
+            return training.World(slots=slots.read(loop), is_wanted=_is_wanted(record, loop))
         completed = job.status.lower() == jobs.JOB_COMPLETED
         return training.World(
             job=job,
@@ -104,7 +106,17 @@ class TrainingLife:
     def _ended(self, desk: Desk[training.Training], step: training.Finish) -> Outcome[training.Training]:
         if desk.record.job_number and not step.leaves_job:
             slots.give_back(desk.loop, desk.record.job)
-        ring = tuple(Key(kind=Kind.TUNING, id=tuning) for tuning in desk.record.tunings)
+        ring = tuple(Key(kind=Kind.TUNING, id=one) for one in desk.record.tunings)
         left_at = desk.now if step.leaves_job else None
         ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action, left_at=left_at)
         return Outcome(record=ended, what=step.stage.value, why=step.reason, ring=ring)
+
+
+def _is_wanted(record: training.Training, loop: Loop) -> bool:
+    """Tell whether an upload waits for it. One whose record is not there cannot be, and what is not known is kept."""
+    for one in reversed(record.tunings):  # the newest first: an older one may have been superseded by it
+        key = Key(kind=Kind.TUNING, id=one)
+        stored = loop.ports.ledger.read(key)
+        if stored is None or decoded(key, stored, tuning.Tuning).stage not in tuning.ENDED:
+            return True
+    return False

@@ -91,6 +91,12 @@ LIFE = [
                    "it waits for the next day (UTC).")),
     Line(name="the next day counts anew", record=NUMBERED, world=World(slots=OTHERS), now=NOON + timedelta(hours=12),
          policy=Policy(jobs_per_day_max=1), step=TakeSlot(job=J1)),
+    Line(name="without a slot and wanted by nobody: not paid for", record=NUMBERED, world=World(is_wanted=False),
+         step=Finish(stage=Stage.SUPERSEDED, reason=training.NOBODY_WAITS)),
+    Line(name="the next job after a bad end, wanted by nobody", world=World(slots=OTHERS, is_wanted=False),
+         record=msgspec.structs.replace(NUMBERED, job_number=2), step=Finish(stage=Stage.SUPERSEDED, reason=training.NOBODY_WAITS)),
+    Line(name="with a slot it is asked for, and may have been already", record=NUMBERED, world=World(slots=HELD, is_wanted=False),
+         step=Submit(job=J1)),
     Line(name="asked for, the reply was lost, nothing there: the same name again", record=RUNNING, world=World(), step=Submit(job=J1)),
     Line(name="first look: status written down", record=NUMBERED, world=seen("Queued"),
          step=Note(status="Queued", metrics={}, until=NEXT_LOOK)),
@@ -269,6 +275,15 @@ def test_a_job_that_never_ends_is_left_with_a_reason_in_the_end(status: str, hou
 
 def test_joining_twice_is_joining_once() -> None:
     assert training.joined(training.joined(OPEN, "t2"), "t2").tunings == ("t1", "t2")
+
+
+@pytest.mark.parametrize("by", ["t1", "t2"])
+def test_joining_a_superseded_training_lets_it_go_on_and_allows_no_more_jobs_than_before(by: str) -> None:
+    superseded = msgspec.structs.replace(NUMBERED, stage=Stage.SUPERSEDED, reason=training.NOBODY_WAITS)
+    again = training.joined(superseded, by)
+
+    assert again == msgspec.structs.replace(NUMBERED, tunings=tuple(sorted({"t1", by})))
+    assert training.decide(again, World(), POLICY, NOON) == TakeSlot(job=J1)
 
 
 def test_joining_a_training_at_work_pays_for_nothing_more() -> None:

@@ -60,6 +60,8 @@ LIFE = [
     Line(name="deleted after it was read changes nothing", record=READ, world=REPLACED, step=Plan()),
     Line(name="planned", record=PLANNED, world=CURRENT, step=Join(training=TRAINING_ID)),
     Line(name="joined a training that is not there (killed in between)", record=JOINED, world=CURRENT, step=Join(training=TRAINING_ID)),
+    Line(name="its training was given up for lack of anybody who wants it: joined anew", record=JOINED, step=Join(training=TRAINING_ID),
+         world=World(upload_is_current=True, training=msgspec.structs.replace(AT_WORK, stage=training.Stage.SUPERSEDED))),
     Line(name="training at work", record=JOINED, world=World(upload_is_current=True, training=AT_WORK),
          step=Wait(until=NOON + POLICY.tick, why=f"Its training {TRAINING_ID} is at work.")),
     Line(name="training good", record=JOINED, world=World(upload_is_current=True, training=GOOD), step=Offer()),

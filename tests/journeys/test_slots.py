@@ -85,6 +85,55 @@ def test_a_job_gives_its_slot_back_however_it_ends(tmp_path, end):
     assert story.world.effects["job"] == 3
 
 
+def superseded_while_it_waits(tmp_path):
+    """One slot, held by a long job; behind it an upload waits, until a later one of its service, already trained, is offered."""
+    story = limited(tmp_path, at_once=1, a_day=9)
+    story.uploaded("desk/a.jsonl")
+    story.run(2 * HOUR)  # what is uploaded again later is trained by now
+    story.world.job_end = "Running"
+    story.uploaded("shop/hog.jsonl", fakes.ROWS.replace(b"hall", b"yard"))
+    story.run(timedelta(minutes=10))
+    waiting = story.uploaded("desk/b.jsonl", OTHER)
+    story.run(timedelta(minutes=30))
+    story.uploaded("desk/a.jsonl")
+    story.run(HOUR)
+    return story, waiting
+
+
+OTHER = fakes.ROWS.replace(b"order", b"parcel")
+
+
+def of_tuning(story, tuning_id):
+    (found,) = [t for t in fakes.all_of(story.world, Kind.TRAINING) if tuning_id in t.tunings]
+    return found
+
+
+def test_a_training_that_waits_for_a_slot_and_that_nobody_wants_any_more_is_not_paid_for(tmp_path):
+    story, waiting = superseded_while_it_waits(tmp_path)
+    assert of_tuning(story, waiting).stage == training.Stage.SUPERSEDED
+    assert [change.why for change in story.world.changes if change.what == "superseded" and change.key.kind is Kind.TRAINING] == [
+        training.NOBODY_WAITS
+    ]
+
+    story.world.job_end = "Completed"
+    story.run(6 * HOUR)
+
+    assert story.world.effects["job"] == 2
+    assert not [key for key in story.world.active if key.kind is Kind.TRAINING]
+
+
+def test_the_same_content_wanted_again_after_it_was_superseded_is_trained(tmp_path):
+    story, waiting = superseded_while_it_waits(tmp_path)
+    story.world.job_end = "Completed"
+    again = story.uploaded("desk/b.jsonl", OTHER)
+    story.run(6 * HOUR)
+
+    assert of_tuning(story, waiting).tunings == (waiting, again)
+    assert of_tuning(story, waiting).stage == training.Stage.GOOD
+    assert story.world.effects["job"] == 3
+    assert held(story.world) == {}
+
+
 def test_a_slot_of_a_job_at_work_is_not_freed_by_the_timer(tmp_path):
     story = limited(tmp_path, at_once=1, a_day=9)
     upload_to_services(story, 1)

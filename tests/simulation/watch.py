@@ -59,10 +59,11 @@ ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; a
         "training": "offered superseded stopped",
     },
     Kind.TRAINING: {
-        "open": "submitted trained good stopped",  # a job may complete unseen, and whoever registered its model may die
-        "submitted": "trained good stopped",  # the model was registered, and whoever did so died
+        "open": "submitted trained good stopped superseded",  # a job may complete unseen, and whoever registered its model may die
+        "submitted": "trained good stopped superseded",  # the model was registered, and whoever did so died
         "trained": "good stopped",
         "stopped": "open",
+        "superseded": "open",  # wanted again
     },
     Kind.SERVICE: {
         "new": "deploying blocked",
@@ -80,7 +81,7 @@ ARROWS: dict[Kind, dict[str, str]] = {  # docs/architecture.md, "Three lives"; a
 ARROWS_OF = {
     kind: {start: {*ends.split("|")[0].split(), *ends.split("|")[1:]} for start, ends in arrows.items()} for kind, arrows in ARROWS.items()
 }
-ENDS = {Kind.TUNING: {"offered", "rejected", "superseded", "stopped"}, Kind.TRAINING: {"good", "stopped"}}
+ENDS = {Kind.TUNING: {"offered", "rejected", "superseded", "stopped"}, Kind.TRAINING: {"good", "stopped", "superseded"}}
 BAD_ENDS = {Kind.TUNING: {"rejected", "stopped"}, Kind.TRAINING: {"stopped"}, Kind.SERVICE: {"blocked"}}
 
 
@@ -395,6 +396,10 @@ class Watch:
             (asked and new.jobs_allowed == old.job_number + 1) or broken(
                 f"S1: {key} may have {new.jobs_allowed} jobs, and nobody asked for that"
             )
+        if new.stage == "superseded" and old.stage != "superseded":
+            job is None or broken(f"L1: {key} is superseded, and its job {new.job} is paid for")
+            waits = [k for k in self._tunings_of(new) if k.stage not in ENDS[Kind.TUNING]]
+            not waits or broken(f"L1: {key} is superseded, and {waits[0].key} waits for it")
         if old.stage == "stopped" and new.stage == "open":
             (not new.reason and not new.next_action and not new.cancel_requested) or broken(
                 f"L1: {key} is open again, and says {new.reason}"
@@ -410,6 +415,10 @@ class Watch:
             (PICKLE_NAME in new.reason and new.next_action) or broken(f"S12: {key} is good, and nobody is told what its model holds")
         if new.stage == "stopped" and old.stage != "stopped":
             self._gave_up(new, job)
+
+    def _tunings_of(self, new: Training) -> list[Tuning]:
+        found = (self.azure.read_record(Key(kind=Kind.TUNING, id=one), Tuning) for one in new.tunings)
+        return [one for one in found if one is not None]
 
     def _gave_up(self, new: Training, job: Any) -> None:
         late = new.submitted_at is not None and self.machine.now() >= new.submitted_at + self.policy.job_deadline - self.slack
