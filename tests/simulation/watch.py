@@ -433,7 +433,7 @@ class Watch:
             asked_at = new.cancel_requested_at or self.azure.machine_time(job.end_wanted_ms)  # written before the request, which may fail
             early = self.machine.now() < asked_at + self.policy.cancel_deadline - self.slack
             not early or self.broken(f"L6: {new.key} gave {new.job} up, which was asked to end at {asked_at}")
-        if job.status == "Failed" and not new.cancel_requested:
+        if job.status == "Failed" and not new.cancel_requested and not unseen:
             "was killed" in new.reason or self.broken(f"L1: {new.key} does not say why {new.job} failed: {new.reason}")
         elif job.status == "Canceled" and job.end_wanted_ms is not None and new.cancel_requested:
             "was not done" in new.reason or self.broken(f"L1: {new.key} does not say why {new.job} was canceled: {new.reason}")
