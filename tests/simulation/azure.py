@@ -447,7 +447,7 @@ class Azure:
         rest = self.policy_rest_ms - _in_ms(self.skew)
         self.check(rested >= rest, f"S8: {name} is created {rested / 1000:.0f} s after it was deleted, and rests {rest / 1000:.0f} s")
         number = self.number()
-        self.endpoints[name] = EndpointHere(name, tags.get(names.OWNER_TAG), tags.get(names.SERVICE_TAG), number)
+        self.endpoints[name] = EndpointHere(name, tags.get(names.OWNER_TAG), tags.get(names.SERVICE_TAG), number, made_ms=self.machine.ms)
         self.machine.counts["endpoints"] += 1
         if self._hangs(f"{name} {number}", 0.03):
             return

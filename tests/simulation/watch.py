@@ -46,6 +46,7 @@ UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long a
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
 UPDATING, UPDATING_MS = "is in Updating provisioning state", 60_000  # of another handler that set the traffic at the same moment
+CREATING = " is Creating"
 PICKLE_NAME = "training_args.bin"
 JOB_IS = re.compile(r"Job \S+ is (\w+)\.$")
 REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
@@ -259,7 +260,9 @@ class Watch:
     def _failed(self, key: Key, old: Any, new: Any, line: Any) -> None:
         reason = REASONS_TO_FAIL.search(line.why) or (REFUSED.search(line.why) and self.azure.hangs(old.endpoint))
         reason = reason or (UPDATING in line.why and self.machine.ms - self.azure.traffic_ms.get(old.endpoint, -UPDATING_MS) < UPDATING_MS)
-        handler = self.machine.running
+        handler, endpoint = self.machine.running, self.azure.endpoints.get(getattr(old, "endpoint", ""))
+        if CREATING in line.why and handler and endpoint:  # another worker asked for it since this one saw that it was not there
+            reason = reason or endpoint.made_ms >= handler.started
         reason or (handler and handler.is_hurt) or self.broken(f"S13: a step of {key} failed for no good reason: {line.why}")
         (old.attempt_of and line.why.startswith(f"{old.attempt_of}, attempt {old.attempts}: ")) or self.broken(
             f"S13: {key} says {line.why}"
