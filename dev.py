@@ -60,7 +60,8 @@ REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 NODE_REQUIREMENTS = ("requirements-node.txt",)  # only where no Node.js is found
 LOCK = ("package.json", "package-lock.json")
 
-WAITING = ("tests/loop", "tests/localcloud")  # wait for processes most of their time, so two lanes take little longer than one
+# The first two wait for processes most of their time, so two lanes take little longer than one; the third makes them equally long.
+WAITING = ("tests/loop", "tests/localcloud", "tests/simulation")
 
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),

@@ -580,6 +580,10 @@ def _retire(record: Service, deployment: Deployment, endpoint: EndpointView | No
 
 
 def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | None, policy: Policy, now: datetime) -> Step:
+    deployment = record.deployment_for(candidate.tuning)
+    if deployment and deployment.smoke_passed is not None and (endpoint is None or endpoint.deployment(deployment.name) is None):
+        # Made again under its name, it would take the traffic for what another one had answered.
+        return GiveUp(tuning=candidate.tuning, reason=f"Deployment {deployment.name} was deleted by somebody else.")
     if endpoint is None:
         if record.rest_until and now < record.rest_until:
             return Wait(until=record.rest_until, why=f"The name {record.endpoint} rests after its deletion.")
@@ -592,7 +596,6 @@ def _advance(record: Service, candidate: Candidate, endpoint: EndpointView | Non
             reason = f"Endpoint {record.endpoint} failed. {KEPT_FOR_A_STRANGER}"
             return GiveUp(tuning=candidate.tuning, reason=reason, all_of_them=True)
         return DeleteEndpoint(reason="Its creation failed.")
-    deployment = record.deployment_for(candidate.tuning)
     if deployment is None:
         return ReserveDeployment(candidate=candidate)
     view = endpoint.deployment(deployment.name)

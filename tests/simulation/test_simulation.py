@@ -20,8 +20,6 @@ from tests.simulation.history import Verdict, lived
 from tests.simulation.machine import FAULTS
 from tests.simulation.mutants import AFRESH, recorded, replayed
 
-pytestmark = pytest.mark.light
-
 SEEDS = 240  # in CI; docs/simulation.md says how many were lived for a release
 
 
@@ -44,6 +42,7 @@ def test_no_drawn_day_breaks_a_promise(first: int) -> None:
     assert ends["service torn down"] > SEEDS / 8
 
 
+@pytest.mark.light
 def test_a_seed_lives_the_same_history_again_whatever_hashes_are_seeded_with() -> None:
     seed = 5
     once, again = lived(seed), lived(seed)

@@ -24,11 +24,10 @@ from tests.simulation.adapters.wire import FAULTS, Mix
 from tests.simulation.history import VALID
 
 pytestmark = [
-    pytest.mark.light,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::PendingDeprecationWarning"),
 ]
 SCRIPT_SEED = 7  # a life in which everything ends well
-SEEDS = 100  # in CI
+SEEDS = 50  # in CI
 PART = 25
 SEEDS_TRIED = 60  # for a bug whose recorded seed no longer notices it
 
