@@ -29,7 +29,6 @@ from shared.domain.policy import Policy, Wait
 from shared.domain.record import Key, Kind
 from shared.domain.upload import Upload, short_hash
 from shared.reconcile import arrivals, services, slots, timers, trainings, tunings, turn
-from shared.reconcile import orphans as taking_over
 from tests.simulation import history, machine, ports
 from tests.simulation.azure import OWNER
 
@@ -542,9 +541,6 @@ BUGS: dict[str, Bug] = {
         "PAUSED does not hold permits", fleet.choose_deletions, "policy.deletions_dry_run or policy.paused", "policy.deletions_dry_run"
     ),
     "no_sweep": Bug(what="the endpoints of the workspace are not looked through", patch=put(timers, "sweep", _never)),
-    "orphan_taken_at_sight": changed(
-        "an orphan in use is taken over", taking_over._is_unused, "return orphans.is_unused(view, usages)", "return True"
-    ),
     "quota_is_the_end": Bug(what="who has no quota is given up at once", patch=put(service, "refused_for_quota", _never)),
     "older_good_is_lost": Bug(
         what="behind a bad model no earlier one is tried",
@@ -553,6 +549,5 @@ BUGS: dict[str, Bug] = {
     "nothing_hangs": Bug(what="what hangs is waited for", patch=put(service, "_busy", _nothing_hangs)),
     "no_way_back": Bug(what="nobody goes back on probation", patch=put(service, "_way_back", _without(service.Probe, service.GoBack))),
     "back_at_sight": Bug(what="the way back needs no bad answer", patch=put(service, "PROBES_FAILED_MAX", 0)),
-    "used_orphan_goes": Bug(what="what no record names is unused", patch=put(orphans, "is_unused", lambda *_: True)),
     "orphans_stay": Bug(what="no orphan is ever taken over", patch=put(orphans, "ripe", lambda *_: ())),
 }

@@ -47,6 +47,7 @@ WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
 UPDATING, UPDATING_MS = "is in Updating provisioning state", 60_000  # of another handler that set the traffic at the same moment
 CREATING = " is Creating"
+LOST = {"it went bad", "deleted by hand"}  # what may happen to a model that has the traffic
 PICKLE_NAME = "training_args.bin"
 JOB_IS = re.compile(r"Job \S+ is (\w+)\.$")
 REFUSED = re.compile(r"^Delete.*provisioning state$")  # of what hangs
@@ -455,7 +456,7 @@ class Watch:
         if new.served != old.served:
             order = self.azure.order
             forward = old.served is None or old.served not in order or new.served not in order or order[new.served] > order[old.served]
-            forward = forward or "it went bad" in self.azure.excuses[old.served or ""]
+            forward = forward or bool(LOST & self.azure.excuses[old.served or ""])
             forward or broken(f"S7: {key} served {old.served} and now an earlier upload, {new.served}")
         if new.deleting_endpoint and not old.deleting_endpoint:
             self.azure.intended_ms[new.endpoint] = self.machine.ms
@@ -575,7 +576,7 @@ class Watch:
             replaced = now.live_at is None and now.kept_until is not None and new.live is not None
             (served or replaced) or broken(f"S2: {now.name} is live and has no traffic")
             if now.live_at and was.kept_until:
-                bad = [d.name for d in new.deployments if d.retiring and "it went bad" in self.azure.excuses[d.tuning]]
+                bad = [d.name for d in new.deployments if d.retiring and LOST & self.azure.excuses[d.tuning]]
                 (bad and now.probed_at) or broken(f"S7: the way back to {now.name} was taken, and nothing went bad")
         if now.retiring and not was.retiring and was.live_at and not any(d.live_at and not d.retiring for d in new.deployments):
             handler = self.machine.running
