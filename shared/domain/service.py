@@ -521,17 +521,21 @@ def _way_back(record: Service, endpoint: EndpointView | None, policy: Policy, no
     """
     Return what the deployment that is kept through probation is good for now; None: nothing. The traffic goes back to it only when the live
     one failed, the kept one had its proof, and it has just answered again: what both cannot answer is not the new model's fault.
+    Trouble in the last minutes of probation still gives time to ask twice.
     """
     kept, live = record.kept, record.live
     if kept is None or kept.kept_until is None:
         return None
-    if endpoint is None or live is None or record.candidate or record.idle.permit or now >= kept.kept_until:
-        return Retire(names=(kept.name,), why="It is no way back any more.")
-    trouble = _trouble(live, endpoint)
+    no_way_back = Retire(names=(kept.name,), why="It is no way back any more.")
+    if endpoint is None or live is None or record.candidate or record.idle.permit:
+        return no_way_back
+    trouble, every = _trouble(live, endpoint), probe_every(policy)
+    time_to_ask = 2 * every if trouble else timedelta(0)  # else it goes in the very minute in which it would have been needed
+    if now >= kept.kept_until + time_to_ask:
+        return no_way_back
     view = endpoint.deployment(kept.name)
     if not trouble or view is None or view.state.lower() != "succeeded" or not gate.may_take_traffic(kept.proof):
         return None
-    every = probe_every(policy)
     if kept.answered_at and now - kept.answered_at <= every:
         return GoBack(kept=kept.name, failed=live.name, reason=trouble)
     if kept.probed_at is None or now >= kept.probed_at + every:

@@ -275,6 +275,12 @@ PROBATION = [
          step=service.Probe(deployment=probation(kept={"answered_at": NOON - EVERY - EVERY}).deployments[0], scoring_uri=URI)),
     Line(name="it does not answer either: the traffic stays", record=BOTH_ASKED, world=BOTH_WELL,
          step=Wait(until=NEXT_LOOK, why=f"{TROUBLE} The one before it does not answer either.", told=True)),
+    Line(name="trouble as probation ends: there is still time for a question", record=probation(live=BAD),
+         now=NOON + POLICY.probation + 2 * EVERY - timedelta(seconds=1), world=BOTH_WELL,
+         step=service.Probe(deployment=KEPT_BLUE, scoring_uri=URI)),
+    Line(name="and for the way back", record=probation(kept={"answered_at": NOON + POLICY.probation}, live=BAD),
+         now=NOON + POLICY.probation + EVERY, world=BOTH_WELL,
+         step=service.GoBack(kept=BLUE.name, failed=GREEN.name, reason=TROUBLE)),
     Line(name="later it is asked again", record=BOTH_ASKED, now=NOON + EVERY, world=BOTH_WELL,
          step=service.Probe(deployment=blue_of(BOTH_ASKED), scoring_uri=URI)),
     Line(name="the live one failed", record=probation(kept={"answered_at": NOON}),
@@ -295,7 +301,8 @@ PROBATION = [
            step=Retire(names=(BLUE.name,), why="It is no way back any more."))
       for why, record, now, world in (
           ("probation is over", ON_PROBATION, NOON + POLICY.probation, BOTH_WELL),
-          ("it is over, and the live one is bad", probation(live=BAD), NOON + POLICY.probation, BOTH_WELL),
+          ("it is over, and for twice the time of a question the live one is bad", probation(live=BAD),
+           NOON + POLICY.probation + 2 * EVERY, BOTH_WELL),
           ("a later upload comes", but(ON_PROBATION, candidates=(FIRST, SECOND, THIRD)), NOON, BOTH_WELL),
           ("the service is about to sleep", but(ON_PROBATION, idle=IdleClock(permit=(GREEN.name,))), NOON, BOTH_WELL),
           ("nothing is live", but(ON_PROBATION, deployments=(KEPT_BLUE,)), NOON, endpoint((KEPT_BLUE, "Succeeded"))),

@@ -595,7 +595,9 @@ class Azure:
         found = self._own_endpoint(endpoint, "a deployment was created")
         if (wanted.model, wanted.model_version) not in self.models:
             raise errors.Stop("no such model", next_action="")
-        self.check((endpoint, wanted.name) not in self.names_gone, f"S8: the name {wanted.name} on {endpoint} was used before")
+        handler = self.machine.running
+        late = handler is not None and not handler.alive  # a request of a worker that is gone: it was sent when the name was new
+        self.check(late or (endpoint, wanted.name) not in self.names_gone, f"S8: the name {wanted.name} on {endpoint} was used before")
         if wanted.name in found.deployments:
             if found.deployments[wanted.name].state == "Deleting":
                 raise errors.TryLater(f"{wanted.name} is Deleting")
@@ -709,7 +711,8 @@ class Azure:
                 self.check(short, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes after it was replaced")
             return
         before = [d for d in endpoint.deployments.values() if d is not deployment and d.served_ms is not None and d.state == "Succeeded"]
-        if deployment.went_bad and before:  # it goes, and what is there gets the traffic next
+        has_traffic = bool(endpoint.traffic.get(deployment.name))
+        if deployment.went_bad and (before or not has_traffic):  # what is there gets the traffic next; or both were bad
             return
         grace, seen = self.policy.idle_grace.total_seconds() * 1000, deployment.idle_seen
         idle = bool(seen) and seen[-1] - seen[0] >= grace - _in_ms(self.skew)
@@ -784,7 +787,8 @@ class Azure:
 
     def _is_back(self, endpoint: EndpointHere, bad: DeploymentHere) -> None:
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
-        wanted = record.candidate is not None or any(self.order[d.tuning] > self.order[bad.tuning] for d in endpoint.deployments.values())
+        # A later upload took the way back's place, whatever became of it since.
+        wanted = record.candidate is not None or any(self.order[c.tuning] > self.order[bad.tuning] for c in record.candidates)
         back = wanted or not endpoint.traffic.get(bad.name)
         self.check(back, f"L7: {bad.name} on {endpoint.name} is bad for 55 minutes, and the traffic did not go back to the one before it")
 

@@ -480,7 +480,7 @@ BUGS: dict[str, Bug] = {
         "kept.answered_at and now - kept.answered_at <= every",
         "True",
     ),
-    "kept_for_ever": changed("the model before is kept for ever", service._way_back, "or now >= kept.kept_until", ""),
+    "kept_for_ever": changed("the model before is kept for ever", service._way_back, "now >= kept.kept_until + time_to_ask", "False"),
     "deleted_with_its_traffic": changed(
         "a deployment is deleted while it has traffic", service._retire, "endpoint.traffic.get(deployment.name)", "False"
     ),
