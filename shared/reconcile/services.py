@@ -71,7 +71,9 @@ def idle_window(policy: Policy, now: datetime) -> tuple[datetime, datetime]:
 
 
 def _create_endpoint(desk: Desk[service.Service], _: service.CreateEndpoint) -> Outcome[service.Service]:
-    desk.save(desk.change(endpoint_asked_at=desk.now, stage=service.Stage.DEPLOYING, reason="", next_action=""))
+    # Another endpoint takes the name: what was waited for belongs to the one before it.
+    fresh = {"endpoint_asked_at": desk.now, "waited_for": "", "waited_since": None}
+    desk.save(desk.change(stage=service.Stage.DEPLOYING, reason="", next_action="", **fresh))
     desk.loop.ports.endpoints.create_endpoint(desk.record.endpoint, tags=desk.record.tags)
     return _soon(desk, _accepted(desk), "endpoint_asked", desk.record.endpoint)
 

@@ -6,10 +6,12 @@ It is deleted after a deadline, asked again about every hour until it is gone, a
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.domain.record import Kind
@@ -47,6 +49,18 @@ def test_an_endpoint_that_hangs_in_creating_is_deleted_rests_and_is_made_again(s
     assert story.world.endpoints[only_service(story).endpoint]["asked_at"] >= gone + REST
     assert only_service(story).live
     assert any("Look at it in Azure ML studio" in change.why for change in story.world.changes)
+
+
+def test_an_endpoint_that_is_made_again_has_the_whole_time_for_itself(story):
+    """Without a rest nothing else is waited for between the two; as when every look at the resting name failed."""
+    no_rest = msgspec.structs.replace(story.loop.policy, endpoint_rest=timedelta(0))
+    story.loop = dataclasses.replace(story.loop, policy=no_rest)
+    story.world.endpoint_end = "Creating"
+    story.uploaded("support-bot/a.jsonl")
+    story.run(3.5 * HOUR)
+
+    assert story.world.effects["endpoint"] == 2
+    assert [line.what for line in only_service(story).history].count("endpoint_delete_asked") == 1
 
 
 def test_one_that_always_hangs_ends_with_a_sentence_and_nothing_is_left(story):

@@ -38,10 +38,10 @@ from shared.reconcile.trainings import TrainingLife
 from shared.reconcile.tunings import TuningLife
 from tests.journeys.fakes import ROWS
 from tests.simulation import events, standin
-from tests.simulation.azure import ALIVE, MINUTE, OWNER, Azure
+from tests.simulation.azure import MINUTE, OWNER, Azure
 from tests.simulation.machine import NOON, Line, Machine, Mix
 from tests.simulation.ports import ACCOUNT, CONTAINER, ports
-from tests.simulation.watch import Watch, notes_of
+from tests.simulation.watch import ALIVE, Watch, notes_of
 
 POLICY = Policy(
     look_every=timedelta(minutes=4),

@@ -69,7 +69,7 @@ class Ledger:
         return str(self.call("ledger.replace", key, effect))
 
     def activate(self, key: Key) -> None:
-        self.call("ledger.activate", key, lambda: self.azure.active.add(key))
+        self.call("ledger.activate", key, lambda: self.azure.activate(key))
 
     def deactivate(self, key: Key) -> None:
         self.call("ledger.deactivate", key, lambda: self.azure.active.discard(key))

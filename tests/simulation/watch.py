@@ -41,6 +41,7 @@ CANARY_BYTES, SENTENCE_BYTES = (
     b" is in ",
 )  # of every answer, in the datasets and of the models; no sentence of the app has it
 ACTION = re.compile(r" action=([a-z_]+)$")
+ALIVE = ("Queued", "Running", "Finalizing", "CancelRequested")  # Azure's words for a job that is at work
 HOUR = timedelta(hours=1)
 UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long after the last, and what is held up beside them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
@@ -430,7 +431,8 @@ class Watch:
     def _gave_up(self, new: Training, job: Any) -> None:
         late = new.submitted_at is not None and self.machine.now() >= new.submitted_at + self.policy.job_deadline - self.slack
         ended = job is not None and (job.status in ("Failed", "Canceled") or job.owner != self.azure.owner)
-        ended = ended or (late and new.left_at is not None and new.job in self.azure.never_canceled)
+        deaf = job is not None and (new.job in self.azure.never_canceled or job.end_wanted_ms is None)  # or no request of ours landed
+        ended = ended or (late and new.left_at is not None and deaf)
         unseen = job is None or job.shows_at > self.machine.ms - 600_000  # when it was looked at
         explained = ended or (unseen and late) or self.azure.is_pickled(new.job) or EXHAUSTED.match(new.reason)
         explained or self.broken(f"L1: {new.key} stopped without need: {new.reason}")
@@ -711,6 +713,8 @@ class Watch:
             self._has_let_go(handler, notes)
         if notes.wants:
             self._was_heard(notes.wants, notes.rung, handler)
+        if handler.name.startswith("take_turn training/") and handler.calls > 2:
+            self._has_asked_it_to_end(handler)
         for key, promised in notes.promises.items():
             broken(f"L5: {key} is promised a look at {promised}, and no message was sent")
         for key, at, what in notes.untold:
@@ -720,6 +724,17 @@ class Watch:
             record.attempt_began_at != began or broken(f"L5: {key} is still being worked on, and {handler.name} is done")
         for key in notes.owed:
             broken(f"L5: {key} waits for this and was not rung")
+
+    def _has_asked_it_to_end(self, handler: Handler) -> None:
+        """A turn of a training whose job is to end asks for that, as long as no request landed."""
+        record = self.azure.read_record(Key(kind=Kind.TRAINING, id=handler.name.rpartition("/")[2]), Training)
+        job = self.azure.jobs.get(record.job) if record else None
+        if record is None or job is None or self.azure.paused_since_ms is not None:
+            return
+        if record.left_at and record.left_at >= self.azure.machine_time(handler.started) - self.slack:  # the next turn asks again
+            return
+        waits = job.status in ALIVE and job.end_wanted_ms is None and job.shows_at < handler.started
+        (waits and record.cancel_requested) and self.broken(f"L6: {record.job} is to end, {handler.name} was done, and it was not asked to")
 
     def _has_looked(self, handler: Handler) -> None:
         """Whatever was overdue before a tick began is promised anew, and whatever lay there has a record: a tick repairs what was lost."""
@@ -731,7 +746,8 @@ class Watch:
             promised, worked_on = record.next_look_at, record.attempt_began_at
             missed = promised is not None and promised < began - self.policy.tick - self.slack
             alone = worked_on is None or worked_on < began - self.policy.lease - self.slack
-            met = self.written_ms.get(key, 0) < handler.started  # else a request landed that the tick could not see
+            # Else a request landed that the tick could not see.
+            met = max(self.written_ms.get(key, 0), azure.activated_ms.get(key, 0)) < handler.started
             (met and missed and alone) and self.broken(
                 f"L5: {key} was to be looked at at {promised}, and a tick since {began} changed nothing"
             )
