@@ -61,7 +61,7 @@ NODE_REQUIREMENTS = ("requirements-node.txt",)  # only where no Node.js is found
 LOCK = ("package.json", "package-lock.json")
 
 # The first two wait for processes most of their time, so two lanes take little longer than one; the third makes them equally long.
-WAITING = ("tests/loop", "tests/localcloud", "tests/simulation")
+WAITING = ("tests/loop", "tests/localcloud", "tests/simulation", "tests/processes")
 
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),

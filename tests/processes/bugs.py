@@ -1,7 +1,7 @@
 """
 Deliberate bugs: what the loops must notice, or their silence means nothing.
 
-Each is a text of a shipped file written another way in the copy of the app that a loop runs (cloud.py). `seed`: the first loop that noticed it.
+Each is a text of a shipped file written another way in the copy of the app that a loop runs (cloud.py).
 """
 
 from __future__ import annotations
@@ -17,57 +17,54 @@ class Bug:
     seed: int = 0  # of a loop that notices it
 
 
+JOBS = "shared/cloud/trainings.py"
+LEDGER = "shared/cloud/ledger.py"
+SERVICE = "shared/domain/service.py"
+SERVICES = "shared/reconcile/services.py"
+
 BUGS = {
     "random_job_name": Bug(
         what="a job is called otherwise each time that it is asked for",
         places=(
-            ("shared/cloud/trainings.py", "        self._jobs.submit(name, job)\n", '        self._jobs.submit(f"{name}-{os.urandom(2).hex()}", job)\n'),
-            ("shared/cloud/trainings.py", "import contextlib\n", "import contextlib\nimport os\n"),
+            (JOBS, "import contextlib\n", "import contextlib\nimport os\n"),
+            (JOBS, "self._jobs.submit(name, job)", 'self._jobs.submit(f"{name}-{os.urandom(2).hex()}", job)'),
         ),
     ),
     "no_timer": Bug(
         what="the timer repairs nothing: what is lost stays lost",
-        places=(("function_app.py", '    doors.look_again(who="look_again")\n', "    return None\n"),),
+        places=(("function_app.py", 'doors.look_again(who="look_again")', "return"),),
     ),
     "no_smoke_gate": Bug(
         what="a deployment needs no answer to take the traffic",
         places=(
-            (
-                "shared/domain/service.py",
-                "    if deployment.smoke_passed is None:\n        return SmokeTest(deployment=deployment, scoring_uri=endpoint.scoring_uri)\n",
-                "",
-            ),
-            ("shared/domain/gate.py", "    return proof.smoke_passed is True\n", "    return True\n"),
+            (SERVICE, "if deployment.smoke_passed is None:", "if deployment.smoke_passed is False:"),
+            ("shared/domain/gate.py", "return proof.smoke_passed is True", "return True"),
         ),
     ),
     "blind_writes": Bug(
         what="a record is written over whatever is there",
-        places=(
-            (
-                "shared/cloud/ledger.py",
-                "overwrite=True, etag=version, match_condition=MatchConditions.IfNotModified)",
-                "overwrite=True)",
-            ),
-        ),
+        places=((LEDGER, "overwrite=True, etag=version, match_condition=MatchConditions.IfNotModified)", "overwrite=True)"),),
     ),
     "endpoint_is_forgotten": Bug(
         what="the tear-down lets the endpoint stand",
-        places=(
-            (
-                "shared/domain/service.py",
-                '    return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")\n',
-                "    return Rest()\n",
-            ),
-        ),
+        places=((SERVICE, 'return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")', "return Rest()"),),
     ),
-    "deployment_is_numbered_at_each_try": Bug(
-        what="a deployment has another name each time that it is asked for",
+    "deployment_is_named_by_the_clock": Bug(
+        what="a deployment is called otherwise each time that it is asked for",
         places=(
             (
-                "shared/reconcile/services.py",
-                "    desk.loop.ports.endpoints.create_deployment(desk.record.endpoint, step.deployment, tags=tags)\n",
-                "    again = msgspec.structs.replace(step.deployment, name=f\"d{desk.now:%S%f}-{step.deployment.training[:8]}\")\n"
-                "    desk.loop.ports.endpoints.create_deployment(desk.record.endpoint, again, tags=tags)\n",
+                SERVICES,
+                "create_deployment(desk.record.endpoint, step.deployment, tags=tags)",
+                'create_deployment(desk.record.endpoint, _another(step.deployment, f"{desk.now:%H%M%S%f}"), tags=tags)',
+            ),
+            (
+                SERVICES,
+                "def _accepted(",
+                """def _another(deployment: service.Deployment, clock: str) -> service.Deployment:
+    return msgspec.structs.replace(deployment, name=f"d{clock}-{deployment.training[:8]}")
+
+
+def _accepted(""",
             ),
         ),
     ),

@@ -1,9 +1,9 @@
 """
 A running local cloud whose app reaches it through our proxies, and whose processes can be killed.
 
-The app is a copy of the shipped one, in a temporary folder. Three of its texts are others there, so that a loop ends within seconds and not
-within minutes: `functionTimeout`, the rest of a failed message, and the margin from which leases and the rest of a name follow. A deliberate bug
-is one text more.
+The app is a copy of the shipped one, in a temporary folder. Three of its texts are others there, so that a loop ends within seconds and
+not within minutes: `functionTimeout`, the rest of a failed message, and the margin from which leases and the rest of a name follow. A
+deliberate bug is one text more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SETTINGS = {
     "TICK": "00:00:02",
     "LOOK_AGAIN_SCHEDULE": "*/2 * * * * *",
     "TEAR_DOWN_SCHEDULE": "*/1 * * * * *",
-    "IDLE_AFTER": "00:00:03",
+    "IDLE_AFTER": "00:00:02",
     "IDLE_GRACE": "00:00:00",
     "METRIC_LAG": "00:00:01",
     "PROBATION": "00:00:02",
@@ -127,7 +127,7 @@ def staged(folder: Path, *, bug: str = "") -> Iterator[Stage]:
         try:
             yield stage[0]
         finally:
-            storm.heal()
+            storm.end()
             stage[0].settle()
 
 

@@ -1,9 +1,9 @@
 """
 What came of one loop, counted as Jepsen counts: a pure function from what was uploaded, asked, answered and written down.
 
-Of uploads: ok; recovered, which is ok though something went wrong during its life; told, which ended without being offered, with a reason; lost,
-of which nobody learns what became of it. Of effects: unexpected, which nobody wanted or which is paid twice; duplicated, which is asked twice and
-done once; left, which is still there, or at work, at the end.
+Of uploads: ok; recovered, which is ok though something went wrong during its life; told, which ended without being served, with a reason;
+lost, of which nobody learns what became of it. Of effects: unexpected, which nobody wanted or which is paid twice; duplicated, which is
+asked twice and done once; left, which is still there, or at work, at the end.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Counts:
     @property
     def broken(self) -> tuple[str, ...]:
         """Return a sentence for each thing that must not be, none if all is well."""
-        return (*(f"lost: {one}" for one in self.lost), *(f"unexpected: {one}" for one in self.unexpected), *(f"left: {one}" for one in self.left))
+        kinds = {"lost": self.lost, "unexpected": self.unexpected, "left": self.left}
+        return tuple(f"{kind}: {one}" for kind, found in kinds.items() for one in found)
 
 
 def counted(history: History) -> Counts:
@@ -182,7 +183,9 @@ def _bought(body: Any, contents: Mapping[str, str]) -> tuple[str, str]:
     for node in (_object(_object(body).get("properties")).get("jobs") or {}).values():
         inputs |= _object(node).get("inputs") or {}
     uri = str(_object(inputs.get(TRAIN)).get("uri", ""))
-    return contents.get(uri, ""), json.dumps({name: value for name, value in inputs.items() if not name.endswith("_file_path")}, sort_keys=True)
+    return contents.get(uri, ""), json.dumps(
+        {name: value for name, value in inputs.items() if not name.endswith("_file_path")}, sort_keys=True
+    )
 
 
 def _unwanted_endpoints(history: History) -> Iterator[str]:
@@ -203,16 +206,16 @@ def _unwanted_deployments(history: History) -> Iterator[str]:
         if len(names) > 1:
             yield f"{len(names)} deployments on {endpoint} are paid for one upload, {tuning}: {', '.join(names)}."
     gone = dict[tuple[str, ...], float]()
-    for one, names in _done(history, "DELETE", DEPLOYMENT):
-        gone.setdefault(names, one.at)
-    for one, names in _done(history, "PUT", DEPLOYMENT):
-        if one.at > gone.get(names, float("inf")):
-            yield f"deployment {names[1]} on {names[0]} is made again after it was deleted."
+    for one, named in _done(history, "DELETE", DEPLOYMENT):
+        gone.setdefault(named, one.at)
+    for one, named in _done(history, "PUT", DEPLOYMENT):
+        if one.at > gone.get(named, float("inf")):
+            yield f"deployment {named[1]} on {named[0]} is made again after it was deleted."
 
 
 def _ungated(history: History) -> Iterator[str]:
     """Yield each deployment that got traffic before it had ever answered a question that was put to it alone."""
-    answered, told = set(), set()
+    answered, told = set[tuple[str, str]](), set[tuple[str, str]]()
     for one in history.exchanges:
         score = SCORE.search(one.path)
         if score and one.deployment and one.status == 200:

@@ -66,26 +66,28 @@ class _Loop:
         for at, do in sorted(things, key=lambda thing: thing[0]):
             time.sleep(max(0.0, at - storm.now()))
             do()
-        while storm.now() < plan.STORM_S and not self.has_ended():
+        while storm.now() < plan.STORM_S:
             time.sleep(LOOK_EVERY_S)
-        storm.heal()
+        storm.calm()
         self.app.command("faults", {"clear": True})
-        self.stage.settle()
-        if not self.stage.lives():  # its workers died too often, and `up` has not seen it yet
-            self.stage.revive(after_s=2.0)
 
     def drain(self) -> None:
-        """Wait until everything has come to its end, or for as long as a loop may take."""
+        """Wait until everything has come to its end, or for as long as a loop may take; what nobody wanted cannot become better."""
         deadline = time.monotonic() + DRAIN_WITHIN_S
-        while time.monotonic() < deadline and not self.has_ended():
+        while time.monotonic() < deadline and not self.has_ended() and not count.counted(self.history()).unexpected:
             time.sleep(LOOK_EVERY_S)
+            self.stage.settle()
+            if not self.stage.lives():  # its workers died too often; `up` starts it again, and should it not, we do
+                self.stage.revive(after_s=2.0)
+        self.stage.storm.end()
+        self.stage.settle()
 
     def has_ended(self) -> bool:
         if len(self.known) < len(self.plan.uploads) or next(iter(self.app.records.ledger.active()), None) is not None:
             return False
         if any((end := self._end(known)) is None or end.stage not in count.ENDS for known in self.known):
             return False
-        return self.app.shown()["endpoints"] == {}
+        return not self.app.shown()["endpoints"]
 
     def history(self) -> count.History:
         exchanges = list(self.stage.storm.exchanges)
@@ -140,7 +142,9 @@ class _Loop:
 
     def _blow_of(self, one: plan.Blow) -> Callable[[], None]:
         def blow() -> None:
-            self.faults.append((self.stage.storm.now(), f"{one.kind.upper()} {one.via} {one.seconds:.1f} s" if one.via else one.kind.upper()))
+            self.faults.append(
+                (self.stage.storm.now(), f"{one.kind.upper()} {one.via} {one.seconds:.1f} s" if one.via else one.kind.upper())
+            )
             if one.via:
                 self.stage.storm.close(one.via, one.kind, one.seconds)
             else:
@@ -171,7 +175,9 @@ class _Loop:
 
     def _changes_seen(self) -> Counter[str]:
         return Counter(
-            one.method for one in list(self.stage.storm.exchanges) if one.via == plan.AZUREML and one.method in ("PUT", "DELETE") and one.status
+            one.method
+            for one in list(self.stage.storm.exchanges)
+            if one.via == plan.AZUREML and one.method in ("PUT", "DELETE") and one.status
         )
 
     def _changes_made(self) -> Counter[str]:

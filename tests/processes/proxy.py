@@ -1,8 +1,8 @@
 """
 What stands between the app and one service that it asks: passes requests on, keeps what was asked and answered, and fails as networks do.
 
-A request may be lost before it is passed on, or its answer after; it may be held back, be sent twice, or be the moment at which a process of the
-app is killed. Addresses of the service in its answers become addresses of the proxy, so that nothing goes past it. Loopback only.
+A request may be lost before it is passed on, or its answer after; it may be held back, be sent twice, or be the moment at which a process
+of the app is killed. Addresses of the service in its answers become addresses of the proxy, so that nothing goes past it. Loopback only.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Storm:
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._plan: plans.Plan | None = None  # None: nothing goes wrong
+        self._calm = True  # only what is aimed at an exchange still happens
         self._chance = Random()
         self._hits: dict[int, int] = {}  # number of an aimed fault -> exchanges of its kind so far
         self._windows: dict[str, tuple[str, float]] = {}  # what cannot be reached -> how, until when
@@ -58,12 +59,17 @@ class Storm:
     def begin(self, plan: plans.Plan | None) -> None:
         """Begin a loop, with an empty history."""
         with self._lock:
-            self._plan, self._began, self._hits, self._windows = plan, time.monotonic(), {}, {}
+            self._plan, self._calm, self._began, self._hits, self._windows = plan, plan is None, time.monotonic(), {}, {}
             self._chance = Random(f"proxy {plan.seed}" if plan else 0)
             self.exchanges = []
 
-    def heal(self) -> None:
-        """Nothing more goes wrong; the history goes on."""
+    def calm(self) -> None:
+        """Let nothing more go wrong but what is aimed at an exchange that is still to come, which happens once."""
+        with self._lock:
+            self._calm, self._windows = True, {}
+
+    def end(self) -> None:
+        """Let nothing more go wrong; the history goes on."""
         with self._lock:
             self._plan, self._windows = None, {}
 
@@ -92,6 +98,8 @@ class Storm:
                     hit = self._hits[number] = self._hits.get(number, -1) + 1
                     if hit == aimed.nth:
                         return aimed.fault
+            if self._calm:
+                return ""
             chances, is_message = self._plan.chances, method == "POST" and path.endswith("/messages")
             for fault in (plans.BEFORE, plans.AFTER, plans.STALL, *([plans.TWICE] if is_message else [])):
                 if self._chance.random() < chances.get(fault, 0.0):
@@ -160,7 +168,14 @@ class Proxy:
         path, deployment = asked.target.partition("?")[0], asked.headers.get(DEPLOYMENT_HEADER, "")
         self._storm.note(
             Exchange(
-                at=self._storm.now(), via=self.via, method=asked.method, path=path, status=status, fault=fault, deployment=deployment, body=body
+                at=self._storm.now(),
+                via=self.via,
+                method=asked.method,
+                path=path,
+                status=status,
+                fault=fault,
+                deployment=deployment,
+                body=body,
             )
         )
 
