@@ -701,9 +701,16 @@ def idle_clock(record: Service, live: Deployment, usage: Usage | None, policy: P
         return msgspec.structs.replace(old, marked_at=None, seen_idle_at=None, permit=()), f"Fresh; can be idle from {since:%H:%M:%S} UTC."
     if usage.heartbeats < usage.heartbeats_wanted:
         return _unknown(old, now)
-    own = sum(usage.start <= at < usage.end for at in record.own_requests)  # the points of [start, end), as `requests`
-    if usage.requests > own:
-        return IdleClock(used_at=usage.last_request_at or usage.end), f"{usage.requests - own:g} requests in the last {policy.idle_after}."
+    # Clocks differ: a question of ours near an edge of the window may be one of its points or none.
+    surely_own, perhaps_own = (
+        sum(usage.start + margin <= at < usage.end - margin for at in record.own_requests)
+        for margin in (policy.metric_grain, -policy.metric_grain)
+    )
+    if usage.requests > perhaps_own:
+        used = f"{usage.requests - perhaps_own:g} requests in the last {policy.idle_after}."
+        return IdleClock(used_at=usage.last_request_at or usage.end), used
+    if usage.requests > surely_own:
+        return msgspec.structs.replace(old, unknown_since=None), "A request near the edge of the window may be our own."
     marked_at = old.marked_at or now
     clock = IdleClock(used_at=old.used_at, marked_at=marked_at, seen_idle_at=now, permit=old.permit)
     return clock, f"No request for {policy.idle_after}; put to sleep from {marked_at + policy.idle_grace:%H:%M:%S} UTC if nobody calls."

@@ -46,6 +46,8 @@ class ServiceLife:
         candidate = desk.record.candidate
         if candidate and isinstance(error, errors.NoQuota):
             return _refused_for_quota(desk, candidate, error)
+        if candidate and desk.record.attempt_of == service.DeleteDeployment.__name__:
+            return _delete_refused(desk, error)
         if candidate:
             return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=str(error)), next_action=error.next_action)
         blocked = _block(desk, service.Block(reason=str(error), next_action=error.next_action))
@@ -162,22 +164,28 @@ def _accepted(desk: Desk[service.Service]) -> service.Service:
 
 
 def _smoke_test(desk: Desk[service.Service], step: service.SmokeTest) -> Outcome[service.Service]:
-    """Ask one held-out question; our own request is counted before it is sent, question and answer stay in the container."""
-    record, ports, name = desk.record, desk.loop.ports, step.deployment.name
-    own = (*record.own_requests, desk.now)[-service.OWN_REQUESTS_KEPT_MAX :]
-    desk.save(desk.change(own_requests=own, stage=service.Stage.TESTING, scoring_uri=step.scoring_uri))
+    """Ask one held-out question; question and answer stay in the container. As for a probe, it is our own request once it was answered."""
+    record, ports, name, asked_at = desk.record, desk.loop.ports, step.deployment.name, desk.now
+    desk.save(desk.change(stage=service.Stage.TESTING, scoring_uri=step.scoring_uri))
     sample = _sample(ports.datasets.read(step.deployment.sample))
     try:
         reply = ports.endpoints.ask(record.endpoint, step.scoring_uri, deployment=name, body=smoke.request(sample["messages"]))
+    except errors.BadAnswer as bad:
+        return _smoke_failed(desk, name, str(bad), own_requests=_own(desk.record, asked_at))
     except errors.TuneloopError as error:
-        return _smoke_failed(desk, name, str(error))
-    answer = smoke.answer_in(reply)
+        return _smoke_failed(desk, name, str(error), own_requests=desk.record.own_requests)
+    answer, own = smoke.answer_in(reply), _own(desk.record, asked_at)
     if not answer:
-        return _smoke_failed(desk, name, "it answered without a text.")
+        return _smoke_failed(desk, name, "it answered without a text.", own_requests=own)
     path = names.smoke_path(record.owner, record.text, name)
     ports.datasets.write(path, {"question": sample["messages"][-1]["content"], "answer": answer, "reference": sample["reference"]})
-    passed = desk.change(deployments=_with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=True)), reason="")
+    tested = _with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=True))
+    passed = desk.change(deployments=tested, own_requests=own, reason="")
     return Outcome(record=passed, what="smoke_passed", why=f"{name} answered with {len(answer)} characters.")
+
+
+def _own(record: service.Service, asked_at: datetime) -> tuple[datetime, ...]:
+    return (*record.own_requests, asked_at)[-service.OWN_REQUESTS_KEPT_MAX :]
 
 
 def _probe(desk: Desk[service.Service], step: service.Probe) -> Outcome[service.Service]:
@@ -197,7 +205,7 @@ def _probe(desk: Desk[service.Service], step: service.Probe) -> Outcome[service.
     except errors.TuneloopError as unknown:
         look_at = desk.now + desk.loop.policy.look_every
         return Outcome(record=record, what="probe_unknown", why=str(unknown), look_at=look_at, quiet=True)
-    own = (*record.own_requests, asked_at)[-service.OWN_REQUESTS_KEPT_MAX :]
+    own = _own(record, asked_at)
     if said:
         failed = _with(record, name, lambda d: msgspec.structs.replace(d, probes_failed=d.probes_failed + 1))
         return Outcome(record=desk.change(deployments=failed, own_requests=own), what="probe_failed", why=f"{name}: {said}")
@@ -218,10 +226,12 @@ def _go_back(desk: Desk[service.Service], step: service.GoBack) -> Outcome[servi
     return Outcome(record=back, what="went_back", why=f"The traffic goes back to {kept.name}. {given_up.reason}")
 
 
-def _smoke_failed(desk: Desk[service.Service], name: str, sentence: str) -> Outcome[service.Service]:
+def _smoke_failed(desk: Desk[service.Service], name: str, sentence: str, *, own_requests: tuple[datetime, ...]) -> Outcome[service.Service]:
     if desk.record.attempts < desk.loop.policy.smoke_attempts_max:
+        desk.save(desk.change(own_requests=own_requests))
         raise errors.TryLater(f"{name} gave no answer: {sentence}")
-    failed = desk.change(deployments=_with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=False)), reason=sentence)
+    deployments = _with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=False))
+    failed = desk.change(deployments=deployments, own_requests=own_requests, reason=sentence)
     return Outcome(record=failed, what="smoke_failed", why=f"{name}: {sentence}")
 
 
@@ -288,6 +298,14 @@ def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployme
     desk.loop.ports.endpoints.delete_deployment(desk.record.endpoint, step.name)
     record = desk.change(delete_asked_at=desk.now) if step.reason else desk.record
     return _soon(desk, record, "deployment_delete_asked", f"{step.name}: {step.reason}" if step.reason else step.name)
+
+
+def _delete_refused(desk: Desk[service.Service], error: errors.Stop) -> Outcome[service.Service]:
+    """What is to go and cannot (it may have got traffic since the look) is no fault of the candidate: looked at again, told once."""
+    reason = f"Azure refused to delete a deployment: {error}"
+    known = desk.record.reason == reason
+    refused = desk.change(reason=reason, next_action=error.next_action)
+    return Outcome(record=refused, what="delete_refused", why=reason, look_at=desk.now + desk.loop.policy.tick, quiet=known)
 
 
 def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
+from shared import errors
 from shared.domain import service
 from shared.domain.fleet import Permit
+from shared.domain.record import Kind
 from shared.reconcile import timers
+from tests.journeys import fakes
+from tests.journeys.stories import Story, only
 
 pytestmark = pytest.mark.light
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SHOP = service.opened("shop", owner="somebody", now=NOON)
+HOUR = timedelta(hours=1)
 PERMIT = Permit(service=SHOP.id, deployments=("d1-84905ec0",))
 
 
@@ -28,3 +33,28 @@ def test_a_service_that_is_still_idle_is_let_go_and_its_clock_goes_on() -> None:
     idle = msgspec.structs.replace(SHOP, idle=service.IdleClock(marked_at=NOON, seen_idle_at=NOON))
 
     assert timers._permitted(idle, PERMIT).idle == service.IdleClock(marked_at=NOON, seen_idle_at=NOON, permit=PERMIT.deployments)
+
+
+def test_a_deletion_that_azure_refuses_costs_no_new_model_its_turn(tmp_path, monkeypatch) -> None:
+    story = Story(tmp_path)
+    story.uploaded("support-bot/a.jsonl")
+    story.run(HOUR)
+    story.uploaded("support-bot/b.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
+    story.run(HOUR)
+    assert len(only(story, Kind.SERVICE).deployments) == 2
+
+    def refuse(endpoint: str, name: str) -> None:
+        raise errors.Stop(f"{name} has traffic.", next_action="Look at it in Azure ML studio.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(story.loop.ports.endpoints, "delete_deployment", refuse)
+        newest = story.uploaded("support-bot/c.jsonl", fakes.ROWS.replace(b"hall", b"yard"))
+        story.run(HOUR)
+    told = [change for change in story.world.changes if change.what == "delete_refused"]
+    assert len(told) == 1
+    assert told[0].next_action == "Look at it in Azure ML studio."
+
+    story.run(HOUR)
+
+    assert only(story, Kind.SERVICE).served == newest
+    assert [c.failure for c in only(story, Kind.SERVICE).candidates] == ["", "", ""]

@@ -92,6 +92,7 @@ class DeploymentHere:
     back_ms: int = 0  # since it has it again
     went_bad: bool = False  # after it got the traffic
     lost_ms: int = 0  # newest time that it lost the traffic
+    by_a_ghost: bool = False  # it first had traffic by a request that landed when its worker was gone
     is_orphan: bool = False  # of an endpoint with our tag whose record was lost before this history began
 
 
@@ -106,6 +107,7 @@ class EndpointHere:
     deployments: dict[str, DeploymentHere] = field(default_factory=dict)
     made_ms: int = 0
     taken_ms: int | None = None  # since somebody took its traffic away; None: nobody did, or it was set again
+    appeared_ms: int = 0  # newest deployment that no record names; to be rid of it comes between the questions to a mute one
 
 
 class Azure:
@@ -526,6 +528,7 @@ class Azure:
             number = self.number()
             late = DeploymentHere(f"d9{number}-{number:08x}", OWNER, "", number, "Succeeded", ready_ms=self.machine.ms)
             found.deployments[late.name] = late
+            found.appeared_ms = self.machine.ms
             self.machine.counts["appeared"] += 1
 
     def endpoint_appears(self, endpoint: str) -> None:
@@ -697,6 +700,12 @@ class Azure:
         self.endpoints[name] = lost
         self.machine.counts["orphans"] += 1
 
+    def _retires(self, endpoint: EndpointHere, deployment: DeploymentHere) -> bool:
+        """Tell whether this is to go and never was live, as far as its record knows."""
+        record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
+        known = next((d for d in record.deployments if d.name == deployment.name), None) if record else None
+        return known is not None and known.retiring and known.live_at is None
+
     def _may_go(self, endpoint: EndpointHere, deployment: DeploymentHere) -> None:
         """Look whether a deployment that served is replaced, or was seen idle, and idle again after the grace."""
         if deployment.is_orphan:
@@ -717,6 +726,10 @@ class Azure:
                 self.check(short, f"L2: {deployment.name} was billed for {billed / MINUTE:.0f} minutes after it was replaced")
             return
         before = [d for d in endpoint.deployments.values() if d is not deployment and d.served_ms is not None and d.state == "Succeeded"]
+        if endpoint.taken_ms is not None and deployment.replaced_ms is not None and before:  # somebody took it from what replaced this one
+            return
+        if deployment.by_a_ghost and self._retires(endpoint, deployment):  # while a later upload was on its way to take its place
+            return
         has_traffic = bool(endpoint.traffic.get(deployment.name))
         if deployment.went_bad and (before or not has_traffic):  # what is there gets the traffic next; or both were bad
             return
@@ -758,6 +771,8 @@ class Azure:
                 self.check(not later, f"S7: the traffic goes back from {other.name} to {name}, of an earlier upload")
             if deployment.served_ms is None:
                 deployment.served_ms = self.machine.ms
+                handler = self.machine.running
+                deployment.by_a_ghost = handler is not None and not handler.alive
                 self.machine.counts["served"] += 1
                 self.on_traffic(endpoint)
                 replaces = any(d.served_ms is not None and d.name != name for d in found.deployments.values())
@@ -809,27 +824,30 @@ class Azure:
             raise errors.TryLater(f"{name} does not answer")
         self._checked_question(found, deployment, body)
         self.own_requests[endpoint].append(self.machine.ms)
-        if not deployment.is_good or deployment.went_bad:
-            return NO_ANSWERS[int(self.machine.chance("no answer", endpoint, name) * len(NO_ANSWERS))]
-        if self.machine.chance("cold", endpoint, name) < 0.1 and not self.machine.healed:
+        is_bad = not deployment.is_good or deployment.went_bad
+        if not is_bad and self.machine.chance("cold", endpoint, name) < 0.1 and not self.machine.healed:
             raise errors.TryLater("it answered with status 503")
+        if self.machine.running:
+            notes_of(self.machine.running).answered_of = found.service if found else None
+        if is_bad:
+            return NO_ANSWERS[int(self.machine.chance("no answer", endpoint, name) * len(NO_ANSWERS))]
         deployment.answered = True
         return ANSWERS[int(self.machine.chance("answer", endpoint, name) * len(ANSWERS))]
 
     def _checked_question(self, endpoint: EndpointHere | None, deployment: DeploymentHere, body: Mapping[str, Any]) -> None:
-        """The question comes from the upload's own held-out rows, ends with the user's turn, and was counted before it is asked."""
+        """The question comes from the upload's own held-out rows, ends with the user's turn; on probation it is written down before."""
         asked = body["input_data"]["input_string"]
         content = self.contents.get(deployment.tuning, b"").decode()
         held_out = bool(asked) and asked[-1]["role"] == "user" and all(str(one["content"]) in content for one in asked)
         self.check(held_out, f"S15: {deployment.name} is asked {asked}, which is no question of its upload")
+        if deployment.served_ms is None:
+            return
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint and endpoint.service)), Service)
         handler = self.machine.running
         began = self.machine_time(handler.started) - SLACK - self.skew if handler else self.machine.now()
-        counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
-        if record is not None and deployment.served_ms is not None:  # on probation: written down before, counted when it was answered
-            probed_at = next((d.probed_at for d in record.deployments if d.name == deployment.name), None)
-            counted = counted or (probed_at is not None and probed_at >= began)
-        self.check(counted, f"S10: {deployment.name} is asked, and our own request is not counted")
+        probed_at = next((d.probed_at for d in record.deployments if d.name == deployment.name), None) if record else None
+        written = probed_at is not None and probed_at >= began
+        self.check(written, f"S10: {deployment.name} is asked, and when is not written down")
 
     def request(self, endpoint: str) -> None:
         """A client asks, wherever the traffic goes."""

@@ -462,7 +462,10 @@ BUGS: dict[str, Bug] = {
     "days_are_endless": changed("JOBS_PER_DAY_MAX is not looked at", slots_of.why_none_is_free, "slots.day == today and", "False and"),
     # ------------------------------------------------------------------------------------------------------- services
     "smoke_error_is_an_answer": changed(
-        "an error is an answer to the smoke test", services._smoke_test, "return _smoke_failed(desk, name, str(error))", 'reply = "fine"'
+        "an error is an answer to the smoke test",
+        services._smoke_test,
+        "return _smoke_failed(desk, name, str(error), own_requests=desk.record.own_requests)",
+        'reply = "fine"',
     ),
     "nothing_is_an_answer": changed("an empty reply is an answer", services._smoke_test, "if not answer:", "if answer is None:"),
     "traffic_to_two": changed(
@@ -513,8 +516,10 @@ BUGS: dict[str, Bug] = {
     "deployment_has_no_deadline": Bug(what="a deployment may take for ever", patch=put(service.Deployment, "is_late", lambda *_: False)),
     "quota_has_no_deadline": changed("quota is waited for, for ever", service.refused_for_quota, "if now >= ends_at:", "if False:"),
     # ----------------------------------------------------------------------------------------------------- letting go
-    "own_requests_are_use": changed("our own questions count as use", service.idle_clock, "usage.requests > own", "usage.requests > 0"),
-    "one_request_is_none": changed("one request is no use", service.idle_clock, "usage.requests > own", "usage.requests > own + 1"),
+    "own_requests_are_use": changed(
+        "our own questions count as use", service.idle_clock, "usage.requests > perhaps_own", "usage.requests > 0"
+    ),
+    "one_request_is_none": changed("one request is no use", service.idle_clock, "sum(usage.start + margin", "1 + sum(usage.start + margin"),
     "fresh_is_idle": changed("a fresh deployment may be idle", service.idle_clock, "or usage.start < live.live_at", ""),
     "permit_for_any": changed("any live service is let go", fleet.choose_deletions, "if may_be_let_go(s, policy, now)", "if s.live"),
     "permit_is_enough": changed(

@@ -22,6 +22,7 @@ from shared.ports import Change, Owned, Ports, Stored
 from tests.journeys.fakes import CATALOGUE, files_below
 from tests.simulation.azure import OWNER, Azure
 from tests.simulation.machine import QUOTES
+from tests.simulation.watch import notes_of
 
 ACCOUNT, CONTAINER = "acc", "datasets"
 
@@ -61,6 +62,8 @@ class Ledger:
         def effect() -> str:
             newest = self.azure.records[key][1]
             if str(newest) != version:
+                if self.azure.machine.running:
+                    notes_of(self.azure.machine.running).lost_a_race = True
                 raise errors.LostRace(f"{key}")
             self.azure.watch.written(key, self.azure.body(key), dict(body), encoded)
             self.azure.records[key] = (encoded, newest + 1)

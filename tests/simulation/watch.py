@@ -99,6 +99,8 @@ class Notes:
     rung: set[Key] = field(default_factory=set)
     slept_idle: set[str] = field(default_factory=set)
     permits: int = 0
+    lost_a_race: bool = False  # then what a step came to was not written
+    answered_of: str | None = None  # the service of which a model answered our question
     wants: str | None = None  # of an event: the path or the job that it is about
 
 
@@ -713,7 +715,9 @@ class Watch:
             self._has_let_go(handler, notes)
         if notes.wants:
             self._was_heard(notes.wants, notes.rung, handler)
-        if handler.name.startswith("take_turn training/") and handler.calls > 2:
+        if notes.answered_of and not notes.lost_a_race:
+            self._has_counted_it(notes.answered_of, handler)
+        if handler.name.startswith("take_turn training/") and handler.calls > 2 and not notes.lost_a_race:
             self._has_asked_it_to_end(handler)
         for key, promised in notes.promises.items():
             broken(f"L5: {key} is promised a look at {promised}, and no message was sent")
@@ -724,6 +728,13 @@ class Watch:
             record.attempt_began_at != began or broken(f"L5: {key} is still being worked on, and {handler.name} is done")
         for key in notes.owed:
             broken(f"L5: {key} waits for this and was not rung")
+
+    def _has_counted_it(self, service: str, handler: Handler) -> None:
+        """A question of ours that was answered is no use by a client: the record counts it."""
+        record = self.azure.read_record(Key(kind=Kind.SERVICE, id=service), Service)
+        began = self.azure.machine_time(handler.started) - self.slack
+        counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
+        counted or self.broken(f"S10: service/{service} was asked by {handler.name}, and our own request is not counted")
 
     def _has_asked_it_to_end(self, handler: Handler) -> None:
         """A turn of a training whose job is to end asks for that, as long as no request landed."""
@@ -794,9 +805,8 @@ class Watch:
         if record is None or not record.text:  # it was nobody's, and has just been taken over
             return
         for deployment in endpoint.deployments.values():
-            since = max(
-                deployment.ready_ms or 0, deployment.lost_ms, self.azure.healed_ms or 0, self.azure.candidate_ms.get(endpoint.name, 0)
-            )
+            wanted_ms = max(self.azure.healed_ms or 0, self.azure.candidate_ms.get(endpoint.name, 0), endpoint.appeared_ms)
+            since = max(deployment.ready_ms or 0, deployment.lost_ms, wanted_ms)
             unused = (self.machine.ms - since) // 60_000
             waits = deployment.ready_ms is None or deployment.is_orphan or endpoint.traffic.get(deployment.name)
             kept = self.policy.probation // timedelta(minutes=1) if deployment.lost_ms else 0
