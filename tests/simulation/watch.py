@@ -371,6 +371,8 @@ class Watch:
         candidate is not None or broken(f"S10: {key} is offered, and its service does not know it")
         good = self.azure.read_record(Key(kind=Kind.TRAINING, id=new.training or ""), Training)
         (good is not None and good.stage == "good") or broken(f"S2: {key} is offered, and its training is not good")
+        if good and new.recipe:
+            good.recipe.frozen == new.recipe.frozen or broken(f"S15: {key} is offered with a model of another recipe than its own")
         if candidate and good:
             upload = self.azure.order.get(new.id)
             upload is None or candidate.order == (self.azure.machine_time(upload[0]), new.id) or broken(
