@@ -530,7 +530,8 @@ def _way_back(record: Service, endpoint: EndpointView | None, policy: Policy, no
     if endpoint is None or live is None or record.candidate or record.idle.permit:
         return no_way_back
     trouble, every = _trouble(live, endpoint), probe_every(policy)
-    time_to_ask = 2 * every if trouble else timedelta(0)  # else it goes in the very minute in which it would have been needed
+    is_news = trouble and not kept.probes_failed  # else it would go in the very minute in which it is needed
+    time_to_ask = 2 * every if is_news else timedelta(0)
     if now >= kept.kept_until + time_to_ask:
         return no_way_back
     view = endpoint.deployment(kept.name)

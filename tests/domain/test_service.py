@@ -303,6 +303,7 @@ PROBATION = [
           ("probation is over", ON_PROBATION, NOON + POLICY.probation, BOTH_WELL),
           ("it is over, and for twice the time of a question the live one is bad", probation(live=BAD),
            NOON + POLICY.probation + 2 * EVERY, BOTH_WELL),
+          ("it is over, and both are bad", probation(kept={"probes_failed": 1}, live=BAD), NOON + POLICY.probation, BOTH_WELL),
           ("a later upload comes", but(ON_PROBATION, candidates=(FIRST, SECOND, THIRD)), NOON, BOTH_WELL),
           ("the service is about to sleep", but(ON_PROBATION, idle=IdleClock(permit=(GREEN.name,))), NOON, BOTH_WELL),
           ("nothing is live", but(ON_PROBATION, deployments=(KEPT_BLUE,)), NOON, endpoint((KEPT_BLUE, "Succeeded"))),

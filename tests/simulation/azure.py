@@ -840,14 +840,15 @@ class Azure:
         content = self.contents.get(deployment.tuning, b"").decode()
         held_out = bool(asked) and asked[-1]["role"] == "user" and all(str(one["content"]) in content for one in asked)
         self.check(held_out, f"S15: {deployment.name} is asked {asked}, which is no question of its upload")
-        if deployment.served_ms is None:
-            return
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint and endpoint.service)), Service)
         handler = self.machine.running
-        began = self.machine_time(handler.started) - SLACK - self.skew if handler else self.machine.now()
-        probed_at = next((d.probed_at for d in record.deployments if d.name == deployment.name), None) if record else None
-        written = probed_at is not None and probed_at >= began
-        self.check(written, f"S10: {deployment.name} is asked, and when is not written down")
+        if handler is None or deployment.served_ms is None or deployment.served_ms > handler.started:  # its smoke test
+            return
+        known = next((d for d in record.deployments if d.name == deployment.name), None) if record else None
+        probed_at = known.probed_at if known else None
+        written = probed_at is not None and probed_at >= self.machine_time(handler.started) - SLACK - self.skew
+        is_probe = known is not None and (known.live_at or known.kept_until)
+        self.check(written or not is_probe, f"S10: {deployment.name} is asked, and when is not written down")
 
     def request(self, endpoint: str) -> None:
         """A client asks, wherever the traffic goes."""
