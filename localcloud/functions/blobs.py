@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
+from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient, LinearRetry
 
 from localcloud.functions import queues, settings
 from localcloud.functions.invoking import Invoker
@@ -82,7 +82,8 @@ class BlobTrigger:
     def run(self, function: Function, container: str, name: str) -> bool:
         """Invoke on the present content; True: succeeded, or the blob is gone."""
         connection = settings.connection_string(function.trigger["connection"])
-        with BlobServiceClient.from_connection_string(connection).get_blob_client(container, name) as blob:
+        service = BlobServiceClient.from_connection_string(connection, retry_policy=LinearRetry(**queues.RETRIES))
+        with service.get_blob_client(container, name) as blob:
             try:
                 properties = blob.get_blob_properties()
                 data = _reference(function, container, name) if function.deferred else _content(function, blob)

@@ -26,6 +26,7 @@ ENDPOINT = re.compile(r"/onlineEndpoints/([^/]+)$")
 SCORE = re.compile(r"/endpoints/([^/]+)/score$")
 TRAIN = "train_file_path"
 TUNING_TAG = "tuneloop-tuning"
+BEGINNING = 60  # characters by which a reason is known again: lines of the log are shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,15 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Told:
+    """A change that the app announced, which it does after it has written it down."""
+
+    key: str
+    what: str
+    text: str  # why, and what follows it in the line
+
+
+@dataclass(frozen=True, kw_only=True)
 class History:
     uploads: Sequence[Known]
     ends: Mapping[str, Ended | None]  # tuning -> its end; None: there is no record
@@ -58,6 +68,8 @@ class History:
     jobs: Mapping[str, str] = field(default_factory=dict)  # name -> status at the end
     endpoints: Mapping[str, Sequence[str]] = field(default_factory=dict)  # still there -> deployments
     active: Sequence[str] = ()  # records that are still at work
+    told: Sequence[Told] = ()
+    written: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)  # record -> (what, why) of its history
     faults: Sequence[tuple[float, str]] = ()  # that did not happen to an exchange
 
 
@@ -93,7 +105,11 @@ def counted(history: History) -> Counts:
         faults=len(history.faults) + sum(bool(one.fault) for one in history.exchanges),
         duplicated=_asked_again(history),
         lost=tuple(f"upload {tuning}: {why}" for tuning, why in lost.items()),
-        unexpected=(*_unwanted_jobs(history), *_unwanted_endpoints(history), *_unwanted_deployments(history), *_ungated(history)),
+        unexpected=tuple(
+            sentence
+            for found in (_unwanted_jobs, _unwanted_endpoints, _unwanted_deployments, _ungated, _written_over)
+            for sentence in found(history)
+        ),
         left=tuple(_left(history)),
     )
 
@@ -224,6 +240,13 @@ def _ungated(history: History) -> Iterator[str]:
             if names not in answered | told:
                 told.add(names)
                 yield f"deployment {names[1]} got traffic on {names[0]} at {move.at:.1f} s and had not answered its smoke test."
+
+
+def _written_over(history: History) -> Iterator[str]:
+    for told in dict.fromkeys(history.told):
+        written = history.written.get(told.key)
+        if written is not None and not any(what == told.what and told.text.startswith(why[:BEGINNING]) for what, why in written):
+            yield f"people were told that {told.key} is {told.what} ({told.text[:BEGINNING]}), and its record does not say so: it was written over."
 
 
 def _only(history: History, one: Exchange) -> History:

@@ -24,6 +24,7 @@ from tests.processes.cloud import Stage
 DRAIN_WITHIN_S = 100.0  # the longest lease and rest of a name in the copied app are 25 s
 LOOK_EVERY_S = 0.3
 WORD = re.compile(r"Where is (\S+) number")
+TOLD = re.compile(r"tuneloop\.announce: (\w+/\w+) is [^(]* \((\w+)\)\. (.*) action=announced$")
 PREPARED = re.compile(r"azureml://datastores/\w+/paths/(.+)")
 
 
@@ -50,6 +51,7 @@ class _Loop:
         self.faults: list[tuple[float, str]] = []
         self.jobs_before = set(self.app.shown()["jobs"])
         self.traffic_before = self.app.traffic.stat().st_size
+        self.log_before = self.app.running.functions_log.stat().st_size
 
     def service(self, number: int) -> str:
         return f"p{self.mark}{'ab'[number]}"
@@ -66,7 +68,7 @@ class _Loop:
         for at, do in sorted(things, key=lambda thing: thing[0]):
             time.sleep(max(0.0, at - storm.now()))
             do()
-        while storm.now() < plan.STORM_S:
+        while storm.now() < max(plan.STORM_S, self.plan.uploads[-1].at + plan.STORM_AFTER_S):
             time.sleep(LOOK_EVERY_S)
         storm.calm()
         self.app.command("faults", {"clear": True})
@@ -91,6 +93,7 @@ class _Loop:
 
     def history(self) -> count.History:
         exchanges = list(self.stage.storm.exchanges)
+        told = list(self._told())  # before the records are read: what is told is written already
         shown = self.app.shown()
         return count.History(
             uploads=self.known,
@@ -101,6 +104,8 @@ class _Loop:
             endpoints={name: one["deployments"] for name, one in shown["endpoints"].items()},
             active=[str(key) for key in self.app.records.ledger.active()],
             faults=self.faults,
+            told=told,
+            written=dict(self._written()),
         )
 
     def check_nothing_went_past(self) -> None:
@@ -160,6 +165,19 @@ class _Loop:
         failure = next((one.failure for one in service.candidates if one.tuning == tuning.id), "") if service else ""
         order = tuning.upload.order
         return count.Ended(stage=tuning.stage, reason=tuning.reason, next_action=tuning.next_action, order=order, failure=failure)
+
+    def _told(self) -> Iterator[count.Told]:
+        with self.app.running.functions_log.open("rb") as file:
+            file.seek(self.log_before)
+            for line in file:
+                match = TOLD.search(line.decode("utf-8", "replace").rstrip())
+                if match:
+                    yield count.Told(key=match[1], what=match[2], text=match[3])
+
+    def _written(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+        for known in self.known:
+            for record in self.app.records.of(known.tuning):
+                yield str(record.key), [(line.what, line.why) for line in record.history]
 
     def _contents(self, exchanges: list[Any]) -> Iterator[tuple[str, str]]:
         """Yield the URI of each file that a job trained on, with the word that it is about."""

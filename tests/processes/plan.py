@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 STORM_S = 12.0  # later, only what is aimed at an exchange happens; without faults a model is live after 9 s
+STORM_AFTER_S = 4.0  # and not sooner after the last upload
 UPLOADS_MAX = 4
 AZUREML, BLOB, QUEUE = "azureml", "blob", "queue"
 BEFORE, AFTER, TWICE, STALL = "lost before", "reply lost", "sent twice", "stalled"
@@ -103,7 +104,8 @@ def drawn(seed: int) -> Plan:
 def _uploads(chance: Random) -> tuple[Upload, ...]:
     found = [Upload(at=0.0, service=0, path="0.jsonl", word="w0")]
     for n in range(1, chance.randint(1, UPLOADS_MAX)):
-        earlier, at = chance.choice(found), found[-1].at + chance.uniform(0.0, 3.0)
+        soon, later = chance.uniform(0.0, 3.0), chance.uniform(8.0, 14.0)  # beside the one before; when that is live, or asleep
+        earlier, at = chance.choice(found), found[-1].at + chance.choice((soon, soon, soon, later))
         kind = chance.choices(("new", "again", "elsewhere", "new elsewhere"), (4, 3, 2, 1))[0]
         service = 1 - earlier.service if "elsewhere" in kind else earlier.service
         path = earlier.path if kind == "again" else f"{n}.jsonl"

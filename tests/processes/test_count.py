@@ -161,6 +161,15 @@ def test_what_is_still_there_or_at_work_at_the_end_is_left(left: dict[str, Any])
     assert len(count.counted(replace(GOOD, **left)).left) == 1
 
 
+def test_what_people_were_told_and_no_record_says_was_written_over():
+    told = count.Told(key="tuning/t1", what="offered", text="It is a candidate.  ")
+    opened, offered = ("opened", "One upload."), ("offered", "It is a candidate.")
+
+    assert count.counted(replace(GOOD, told=[told], written={"tuning/t1": [opened, offered]})).broken == ()
+    assert "written over" in " ".join(count.counted(replace(GOOD, told=[told], written={"tuning/t1": [opened]})).unexpected)
+    assert count.counted(replace(GOOD, told=[told], written={"tuning/t9": []})).broken == ()  # of another loop
+
+
 def test_the_same_seed_is_the_same_plan_and_no_plan_outlasts_its_storm():
     plans = [plan.drawn(seed) for seed in range(200)]
 
