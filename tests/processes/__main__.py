@@ -27,8 +27,8 @@ from tests.processes import cloud, loop
 from tests.processes.bugs import BUGS
 from tests.simulation.__main__ import code_hash
 
-SUMMED = ("uploads", "ok", "recovered", "told", "faults", "duplicated")  # counted as numbers; the others are sentences
-LISTED = ("lost", "unexpected", "left")
+SUMMED = ("uploads", "ok", "recovered", "faults", "duplicated")  # counted as numbers; the others are sentences
+LISTED = ("told", "lost", "unexpected", "left")
 
 
 def whole_hash() -> str:
@@ -90,7 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
             for number in range(asked.loops):
                 one = loop.live(stage, asked.seed + number, number)
                 lived.append(one)
-                say(line_of(one), *(one.trace if asked.trace or one.counts.broken else ()))
+                say(
+                    line_of(one),
+                    *(f"    {sentence}" for sentence in one.counts.told),
+                    *(one.trace if asked.trace or one.counts.broken else ()),
+                )
                 if one.counts.broken:  # what is left of it would be counted again in the next
                     break
     except KeyboardInterrupt:

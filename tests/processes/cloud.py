@@ -32,7 +32,7 @@ from tests.loop.conftest import FAKE_TRAINER, App, started
 from tests.processes import bugs, plan
 from tests.processes.proxy import Proxy, Storm
 
-SHIPPED = ("function_app.py", "host.json", "shared")
+SHIPPED = ("function_app.py", "host.json", "requirements.txt", "shared")
 SHORTER = (
     ("host.json", '"functionTimeout": "00:10:00"', '"functionTimeout": "00:00:20"'),
     ("host.json", '"visibilityTimeout": "00:01:00"', '"visibilityTimeout": "00:00:01"'),

@@ -78,7 +78,7 @@ class Counts:
     uploads: int
     ok: int
     recovered: int
-    told: int  # of `ok` and `recovered`
+    told: tuple[str, ...]  # of `ok` and `recovered`: who ended unserved, and why
     faults: int
     duplicated: int
     lost: tuple[str, ...]
@@ -88,7 +88,7 @@ class Counts:
     @property
     def broken(self) -> tuple[str, ...]:
         """Return a sentence for each thing that must not be, none if all is well."""
-        kinds = {"lost": self.lost, "unexpected": self.unexpected, "left": self.left}
+        kinds = {"unexpected": self.unexpected, "lost": self.lost, "left": self.left}
         return tuple(f"{kind}: {one}" for kind, found in kinds.items() for one in found)
 
 
@@ -101,7 +101,7 @@ def counted(history: History) -> Counts:
         uploads=len(history.uploads),
         ok=len(fine) - len(recovered),
         recovered=len(recovered),
-        told=sum(_is_told(history.ends[known.tuning]) for known in fine),
+        told=tuple(sentence for known in fine if (sentence := _told(known, history.ends[known.tuning]))),
         faults=len(history.faults) + sum(bool(one.fault) for one in history.exchanges),
         duplicated=_asked_again(history),
         lost=tuple(f"upload {tuning}: {why}" for tuning, why in lost.items()),
@@ -135,8 +135,10 @@ def _why_lost(known: Known, history: History) -> str:
     return "it was offered as the newest of its service, never had the traffic, and nobody says why."
 
 
-def _is_told(end: Ended | None) -> bool:
-    return end is not None and (end.stage in ("rejected", "stopped") or bool(end.failure))
+def _told(known: Known, end: Ended | None) -> str:
+    if end is None or not (end.stage in ("rejected", "stopped") or end.failure):
+        return ""
+    return f"upload {known.tuning} is {end.stage}: {end.failure or end.reason}"
 
 
 def _was_hit(known: Known, history: History) -> bool:
@@ -181,11 +183,12 @@ def _moves(history: History) -> Iterator[tuple[tuple[str, str], Exchange]]:
 
 
 def _unwanted_jobs(history: History) -> Iterator[str]:
-    words, paid = {known.word for known in history.uploads}, defaultdict[tuple[str, str], dict[str, None]](dict)
+    wanted = {known.word for known in history.uploads} | {known.tuning for known in history.uploads}
+    paid = defaultdict[tuple[str, str], dict[str, None]](dict)
     for one, (name,) in _done(history, "PUT", JOB):
         content, recipe = _bought(one.body, history.contents)
-        if content not in words:
-            yield f"job {name} is paid for a content that nobody uploaded ({content or 'unknown'})."
+        if content not in wanted:
+            yield f"job {name} is paid for what nobody uploaded ({content or 'unknown'})."
         elif history.jobs.get(name) not in JOB_ENDED_BADLY:
             paid[content, recipe][name] = None
     for (content, _), names in paid.items():
@@ -194,14 +197,15 @@ def _unwanted_jobs(history: History) -> Iterator[str]:
 
 
 def _bought(body: Any, contents: Mapping[str, str]) -> tuple[str, str]:
-    """Return the content that a job trains on, and all its parameters as one text."""
-    inputs: dict[str, Any] = {}
-    for node in (_object(_object(body).get("properties")).get("jobs") or {}).values():
+    """Return the content that a job trains on and all its parameters as one text; of a job that prepares, whose upload."""
+    properties, inputs = _object(_object(body).get("properties")), dict[str, Any]()
+    for node in (properties.get("jobs") or {}).values():
         inputs |= _object(node).get("inputs") or {}
+    if not properties.get("jobs"):
+        return str((properties.get("tags") or {}).get(TUNING_TAG, "")), "preparation"
     uri = str(_object(inputs.get(TRAIN)).get("uri", ""))
-    return contents.get(uri, ""), json.dumps(
-        {name: value for name, value in inputs.items() if not name.endswith("_file_path")}, sort_keys=True
-    )
+    recipe = {name: value for name, value in inputs.items() if not name.endswith("_file_path")}
+    return contents.get(uri, ""), json.dumps(recipe, sort_keys=True)
 
 
 def _unwanted_endpoints(history: History) -> Iterator[str]:
@@ -246,7 +250,7 @@ def _written_over(history: History) -> Iterator[str]:
     for told in dict.fromkeys(history.told):
         written = history.written.get(told.key)
         if written is not None and not any(what == told.what and told.text.startswith(why[:BEGINNING]) for what, why in written):
-            yield f"people were told that {told.key} is {told.what} ({told.text[:BEGINNING]}), and its record does not say so: it was written over."
+            yield f"people were told that {told.key} is {told.what} ({told.text[:BEGINNING]}), and its record is not: written over."
 
 
 def _only(history: History, one: Exchange) -> History:

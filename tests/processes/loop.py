@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -25,6 +25,7 @@ DRAIN_WITHIN_S = 100.0  # the longest lease and rest of a name in the copied app
 LOOK_EVERY_S = 0.3
 WORD = re.compile(r"Where is (\S+) number")
 TOLD = re.compile(r"tuneloop\.announce: (\w+/\w+) is [^(]* \((\w+)\)\. (.*) action=announced$")
+UNREMARKABLE = re.compile("/topics/|/devstoreaccount1/|/codes/|/environments/")
 PREPARED = re.compile(r"azureml://datastores/\w+/paths/(.+)")
 
 
@@ -73,16 +74,21 @@ class _Loop:
         storm.calm()
         self.app.command("faults", {"clear": True})
 
-    def drain(self) -> None:
-        """Wait until everything has come to its end, or for as long as a loop may take; what nobody wanted cannot become better."""
+    def drain(self) -> count.Counts:
+        """
+        Wait until everything has come to its end, or for as long as a loop may take, and return what came of it. What nobody wanted cannot
+        become better, so it ends the loop.
+        """
         deadline = time.monotonic() + DRAIN_WITHIN_S
-        while time.monotonic() < deadline and not self.has_ended() and not count.counted(self.history()).unexpected:
+        while not self.has_ended() and time.monotonic() < deadline:
+            early = count.counted(self.history())
+            if early.unexpected:
+                return replace(early, lost=(), left=())  # nobody has waited for these
             time.sleep(LOOK_EVERY_S)
             self.stage.settle()
             if not self.stage.lives():  # its workers died too often; `up` starts it again, and should it not, we do
                 self.stage.revive(after_s=2.0)
-        self.stage.storm.end()
-        self.stage.settle()
+        return count.counted(self.history())
 
     def has_ended(self) -> bool:
         if len(self.known) < len(self.plan.uploads) or next(iter(self.app.records.ledger.active()), None) is not None:
@@ -123,7 +129,8 @@ class _Loop:
         for known in self.known:
             lines.append((known.at, f"UPLOAD  {known.tuning} for {known.endpoint}, content {known.word}"))
         for one in self.stage.storm.exchanges:
-            if one.fault or (one.via == plan.AZUREML and one.method != "GET" and "/topics/" not in one.path):
+            changes = one.via == plan.AZUREML and one.method in ("PUT", "DELETE", "POST") and not UNREMARKABLE.search(one.path)
+            if one.fault or changes:
                 path = one.path.partition("/workspaces/local-workspace")[2] or one.path
                 said = f" traffic {(one.body['properties'] or {}).get('traffic')}" if count.ENDPOINT.search(path) and one.body else ""
                 asked = f" of {one.deployment}" if one.deployment else ""
@@ -210,9 +217,10 @@ def live(stage: Stage, seed: int, number: int) -> Lived:
     began = time.monotonic()
     loop = _Loop(stage, plan.drawn(seed), number)
     loop.live()
-    loop.drain()
+    counts = loop.drain()
+    stage.storm.end()
+    stage.settle()
     loop.check_nothing_went_past()
-    counts = count.counted(loop.history())
     return Lived(plan=loop.plan, counts=counts, trace=list(loop.trace(counts)), seconds=time.monotonic() - began)
 
 

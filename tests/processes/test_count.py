@@ -98,7 +98,7 @@ def test_the_newest_offered_upload_of_a_service_is_lost_if_it_never_had_the_traf
 def test_an_upload_that_ends_with_a_reason_is_told():
     counts = count.counted(replace(GOOD, ends={"t1": count.Ended(stage="stopped", reason="It broke.", next_action="Mend it.")}))
 
-    assert (counts.told, counts.ok, counts.broken) == (1, 1, ())
+    assert (counts.told, counts.ok, counts.broken) == (("upload t1 is stopped: It broke.",), 1, ())
 
 
 def test_two_jobs_for_one_content_and_recipe_are_paid_twice_unless_the_first_failed():
@@ -117,6 +117,13 @@ def test_the_same_bytes_from_another_file_are_the_same_content_and_another_recip
 
 def test_a_job_for_what_nobody_uploaded_is_unexpected():
     assert "nobody uploaded" in " ".join(count.counted(replace(GOOD, contents={TRAIN: "letter"})).unexpected)
+
+
+def test_two_jobs_that_prepare_one_upload_are_paid_twice_and_one_is_no_training():
+    prepares = [put(at, f"/jobs/prep-t1-a{at}", {"properties": {"tags": {"tuneloop-tuning": "t1"}}}) for at in (0, 1)]
+
+    assert count.counted(replace(GOOD, exchanges=[prepares[0], *LIFE])).broken == ()
+    assert "2 jobs are paid" in " ".join(count.counted(replace(GOOD, exchanges=[*prepares, *LIFE])).unexpected)
 
 
 def test_asked_twice_and_done_once_is_duplicated_and_harmless():
