@@ -35,6 +35,7 @@ class Known:
 
     tuning: str
     endpoint: str  # of its service
+    path: str
     word: str  # what its content is about: equal words are equal bytes
     at: float
 
@@ -117,10 +118,15 @@ def counted(history: History) -> Counts:
 # ------------------------------------------------------------------------------------------------------------- uploads
 
 
+def has_ended(known: Known, uploads: Sequence[Known], end: Ended | None) -> bool:
+    """Tell whether nothing more is to come of an upload: it is at an end, or its owner wrote over it before anybody had seen it."""
+    return end.stage in ENDS if end else any(one.path == known.path and one.at > known.at for one in uploads)
+
+
 def _why_lost(known: Known, history: History) -> str:
     end = history.ends.get(known.tuning)
     if end is None:
-        return "nobody took it up."
+        return "" if has_ended(known, history.uploads, None) else "nobody took it up."
     if end.stage not in ENDS:
         return f"it is still {end.stage}."
     if end.stage in ("rejected", "stopped"):
@@ -136,7 +142,9 @@ def _why_lost(known: Known, history: History) -> str:
 
 
 def _told(known: Known, end: Ended | None) -> str:
-    if end is None or not (end.stage in ("rejected", "stopped") or end.failure):
+    if end is None:
+        return f"upload {known.tuning} was written over by its owner before it was seen"
+    if not (end.stage in ("rejected", "stopped") or end.failure):
         return ""
     return f"upload {known.tuning} is {end.stage}: {end.failure or end.reason}"
 

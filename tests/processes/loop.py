@@ -93,7 +93,7 @@ class _Loop:
     def has_ended(self) -> bool:
         if len(self.known) < len(self.plan.uploads) or next(iter(self.app.records.ledger.active()), None) is not None:
             return False
-        if any((end := self._end(known)) is None or end.stage not in count.ENDS for known in self.known):
+        if not all(count.has_ended(known, self.known, self._end(known)) for known in self.known):
             return False
         return not self.app.shown()["endpoints"]
 
@@ -147,8 +147,9 @@ class _Loop:
     def _upload_of(self, one: plan.Upload) -> Callable[[], None]:
         def upload() -> None:
             service, word, at = self.service(one.service), f"{one.word}of{self.mark}", self.stage.storm.now()
-            tuning = self.app.upload(f"{service}/{one.path}", chats(word))
-            self.known.append(count.Known(tuning=tuning, endpoint=names.endpoint(self.owner, service), word=word, at=at))
+            path = f"{service}/{one.path}"
+            tuning = self.app.upload(path, chats(word))
+            self.known.append(count.Known(tuning=tuning, endpoint=names.endpoint(self.owner, service), path=path, word=word, at=at))
 
         return upload
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.light
 WORKSPACE = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/local-workspace"
 ENDPOINT = "shop-1"
 TRAIN = "azureml://datastores/prepared/paths/shop-1/train.jsonl"
-UPLOAD = count.Known(tuning="t1", endpoint=ENDPOINT, word="parcel", at=0.0)
+UPLOAD = count.Known(tuning="t1", endpoint=ENDPOINT, path="shop/a.jsonl", word="parcel", at=0.0)
 OFFERED = count.Ended(stage="offered", order=(1, "t1"))
 
 
@@ -84,6 +84,16 @@ def test_an_upload_of_which_nobody_learns_what_became_of_it_is_lost(end: count.E
 
     assert said in " ".join(counts.lost)
     assert counts.ok + counts.recovered == 0
+
+
+def test_an_upload_that_its_owner_wrote_over_before_it_was_seen_is_not_lost():
+    unseen = replace(UPLOAD, tuning="t0", at=-1.0)
+    both = replace(GOOD, uploads=[unseen, UPLOAD], ends={"t0": None, "t1": OFFERED})
+
+    assert count.counted(both).broken == ()
+    assert "written over by its owner" in " ".join(count.counted(both).told)
+    elsewhere = replace(both, uploads=[replace(unseen, path="shop/b.jsonl"), UPLOAD])
+    assert "nobody took it up" in " ".join(count.counted(elsewhere).lost)
 
 
 def test_the_newest_offered_upload_of_a_service_is_lost_if_it_never_had_the_traffic():
