@@ -89,7 +89,7 @@ def drawn(seed: int) -> Plan:
     return Plan(
         seed=seed,
         uploads=_uploads(chance),
-        blows=tuple(sorted((_blow(chance) for _ in range(chance.randint(1, 3))), key=lambda blow: blow.at)),
+        blows=tuple(sorted((_blow(chance) for _ in range(chance.choice((0, 1, 1, 2, 2, 3)))), key=lambda blow: blow.at)),
         aimed=tuple(_aimed(chance) for _ in range(chance.choice((0, 1, 2, 2, 3)))),
         chances={
             BEFORE: chance.choice((0, 0.01, 0.03)),
