@@ -21,11 +21,13 @@ ENDS = frozenset({"offered", "rejected", "stopped", "superseded"})
 JOB_ENDED_BADLY = frozenset({"Failed", "Canceled", "NotResponding"})
 JOB_ENDED = JOB_ENDED_BADLY | {"Completed"}
 JOB = re.compile(r"/jobs/([^/]+)$")
+MODEL = re.compile(r"/models/([^/]+)/versions/([^/]+)$")
 DEPLOYMENT = re.compile(r"/onlineEndpoints/([^/]+)/deployments/([^/]+)$")
 ENDPOINT = re.compile(r"/onlineEndpoints/([^/]+)$")
 SCORE = re.compile(r"/endpoints/([^/]+)/score$")
 TRAIN = "train_file_path"
 TUNING_TAG = "tuneloop-tuning"
+TRAINING_TAG = "tuneloop-training"
 BEGINNING = 60  # characters by which a reason is known again: lines of the log are shortened
 
 
@@ -108,7 +110,7 @@ def counted(history: History) -> Counts:
         lost=tuple(f"upload {tuning}: {why}" for tuning, why in lost.items()),
         unexpected=tuple(
             sentence
-            for found in (_unwanted_jobs, _unwanted_endpoints, _unwanted_deployments, _ungated, _written_over)
+            for found in (_unwanted_jobs, _unwanted_models, _unwanted_endpoints, _unwanted_deployments, _ungated, _backwards, _written_over)
             for sentence in found(history)
         ),
         left=tuple(_left(history)),
@@ -216,6 +218,16 @@ def _bought(body: Any, contents: Mapping[str, str]) -> tuple[str, str]:
     return contents.get(uri, ""), json.dumps(recipe, sort_keys=True)
 
 
+def _unwanted_models(history: History) -> Iterator[str]:
+    made = defaultdict[str, dict[str, None]](dict)
+    for one, named in _done(history, "PUT", MODEL):
+        tags = _object(_object(one.body).get("properties")).get("tags") or {}
+        made[str(tags.get(TRAINING_TAG, ""))][" ".join(named)] = None
+    for training, names in made.items():
+        if len(names) > 1 or not training:
+            yield f"{len(names)} models are registered for training {training or 'unknown'}: {', '.join(names)}."
+
+
 def _unwanted_endpoints(history: History) -> Iterator[str]:
     wanted = {known.endpoint for known in history.uploads}
     for endpoint in dict.fromkeys(endpoint for _, (endpoint,) in _done(history, "PUT", ENDPOINT)):
@@ -246,12 +258,27 @@ def _ungated(history: History) -> Iterator[str]:
     answered, told = set[tuple[str, str]](), set[tuple[str, str]]()
     for one in history.exchanges:
         score = SCORE.search(one.path)
-        if score and one.deployment and one.status == 200:
+        if score and one.deployment and one.status == 200 and one.arrived:
             answered.add((score[1], one.deployment))
         for names, move in _moves(_only(history, one)):
             if names not in answered | told:
                 told.add(names)
                 yield f"deployment {names[1]} got traffic on {names[0]} at {move.at:.1f} s and had not answered its smoke test."
+
+
+def _backwards(history: History) -> Iterator[str]:
+    """Yield each time that traffic goes from one upload to an earlier one, and nobody has given the later one up."""
+    tunings = {name: tuning for name, tuning, _ in _deployments(history)}
+    newest = dict[str, tuple[Any, str]]()
+    for name, move in _moves(history):
+        end = history.ends.get(tunings.get(name, ""))
+        if end is None:
+            continue
+        order, before = (end.order, tunings[name]), newest.get(name[0])
+        if before is None or before[0] <= end.order:
+            newest[name[0]] = order
+        elif (later := history.ends[before[1]]) and not later.failure:
+            yield f"the traffic of {name[0]} goes at {move.at:.1f} s from upload {before[1]} back to {tunings[name]}, which is older."
 
 
 def _written_over(history: History) -> Iterator[str]:

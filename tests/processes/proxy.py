@@ -41,6 +41,11 @@ class Exchange:
     deployment: str = ""  # that a model was asked of; "": the request is no such question
     body: Any = None  # of a PUT to Azure ML, parsed
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the app got the answer."""
+        return self.fault in ("", plans.STALL, plans.TWICE)
+
 
 class Storm:
     """What goes wrong now, for all proxies of one app; and all that went through them."""

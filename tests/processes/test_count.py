@@ -37,8 +37,9 @@ def traffic(at: float, endpoint: str = ENDPOINT, **shares: int) -> Exchange:
     return put(at, f"/onlineEndpoints/{endpoint}", {"properties": {"traffic": shares}})
 
 
-def answer(at: float, name: str = "d1", status: int = 200) -> Exchange:
-    return Exchange(at=at, via="azureml", method="POST", path=f"/endpoints/{ENDPOINT}/score", status=status, deployment=name)
+def answer(at: float, name: str = "d1", status: int = 200, fault: str = "") -> Exchange:
+    path = f"/endpoints/{ENDPOINT}/score"
+    return Exchange(at=at, via="azureml", method="POST", path=path, status=status, deployment=name, fault=fault)
 
 
 def deletion(at: float, name: str = "d1") -> Exchange:
@@ -63,7 +64,7 @@ def test_a_life_that_a_fault_hit_is_recovered(at: float):
 
 
 def test_a_fault_of_an_exchange_hits_too_and_one_after_the_end_does_not():
-    hit = replace(GOOD, exchanges=[*LIFE, put(2, "/models/m/versions/1", fault="reply lost")])
+    hit = replace(GOOD, exchanges=[*LIFE, put(2, "/codes/c/versions/1", fault="reply lost")])
 
     assert count.counted(hit).recovered == 1
     assert count.counted(replace(GOOD, faults=[(9.0, "KILL HOST")])).ok == 1
@@ -143,7 +144,7 @@ def test_asked_twice_and_done_once_is_duplicated_and_harmless():
     assert (counts.duplicated, counts.broken) == (2, ())
 
 
-@pytest.mark.parametrize("asked", [(), (answer(4, status=424),), (answer(4, "d0"),), (answer(6),)])
+@pytest.mark.parametrize("asked", [(), (answer(4, status=424),), (answer(4, "d0"),), (answer(4, fault=plan.AFTER),), (answer(6),)])
 def test_traffic_before_an_answer_to_the_smoke_test_is_ungated(asked: tuple[Exchange, ...]):
     ungated = replace(GOOD, exchanges=sorted([job(1), deployment(3), traffic(5, d1=100), *asked], key=lambda one: one.at))
 
@@ -161,6 +162,23 @@ def test_traffic_before_an_answer_to_the_smoke_test_is_ungated(asked: tuple[Exch
 )
 def test_an_effect_that_nobody_wanted_is_unexpected(more: Exchange, said: str):
     assert said in " ".join(count.counted(replace(GOOD, exchanges=[*LIFE, more])).unexpected)
+
+
+def test_a_model_is_registered_once_for_a_training():
+    models = [put(2, f"/models/m/versions/{n}", {"properties": {"tags": {"tuneloop-training": "a"}}}) for n in (1, 1, 2)]
+
+    assert count.counted(replace(GOOD, exchanges=[*LIFE, *models[:2]])).unexpected == ()
+    assert "2 models" in " ".join(count.counted(replace(GOOD, exchanges=[*LIFE, *models])).unexpected)
+
+
+def test_traffic_that_goes_back_to_an_earlier_upload_is_unexpected_unless_the_later_one_was_given_up():
+    later, offered = replace(UPLOAD, tuning="t2", at=1.0), replace(OFFERED, order=(2, "t2"))
+    moves = (deployment(6, "d2", tuning="t2"), answer(6, "d2"), traffic(6, d2=100), traffic(7, d1=100))
+    back = replace(GOOD, uploads=[UPLOAD, later], ends={"t1": OFFERED, "t2": offered}, exchanges=[*LIFE, *moves])
+
+    assert "which is older" in " ".join(count.counted(back).unexpected)
+    assert count.counted(replace(back, exchanges=back.exchanges[:-1])).broken == ()
+    assert count.counted(replace(back, ends={"t1": OFFERED, "t2": replace(offered, failure="It is bad.")})).broken == ()
 
 
 def test_what_was_refused_has_no_effect():
