@@ -14,7 +14,7 @@ from pathlib import Path
 class Bug:
     what: str  # is wrong
     places: tuple[tuple[str, str, str], ...]  # file of the app, text, text in its place
-    seed: int = 0  # of a loop that notices it
+    seed: int = 0  # of the first loop that noticed it
 
 
 JOBS = "shared/cloud/trainings.py"
@@ -33,6 +33,7 @@ BUGS = {
     "no_timer": Bug(
         what="the timer repairs nothing: what is lost stays lost",
         places=(("function_app.py", 'doors.look_again(who="look_again")', "return"),),
+        seed=1,
     ),
     "no_smoke_gate": Bug(
         what="a deployment needs no answer to take the traffic",
@@ -44,6 +45,7 @@ BUGS = {
     "blind_writes": Bug(
         what="a record is written over whatever is there",
         places=((LEDGER, "overwrite=True, etag=version, match_condition=MatchConditions.IfNotModified)", "overwrite=True)"),),
+        seed=5,
     ),
     "endpoint_is_forgotten": Bug(
         what="the tear-down lets the endpoint stand",

@@ -74,7 +74,7 @@ class Stage:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if who == "host":
-            thread = threading.Thread(target=self.revive, args=(DEAD_S[random.randrange(2)],), name="revive")
+            thread = threading.Thread(target=self.revive, args=(random.uniform(*DEAD_S),), name="revive")
             self._reviving.append(thread)
             thread.start()
 
