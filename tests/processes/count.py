@@ -122,7 +122,11 @@ def counted(history: History) -> Counts:
 
 def has_ended(known: Known, uploads: Sequence[Known], end: Ended | None) -> bool:
     """Tell whether nothing more is to come of an upload: it is at an end, or its owner wrote over it before anybody had seen it."""
-    return end.stage in ENDS if end else any(one.path == known.path and one.at > known.at for one in uploads)
+    return end.stage in ENDS if end else _was_written_over(known, uploads)
+
+
+def _was_written_over(known: Known, uploads: Sequence[Known]) -> bool:
+    return any(one.path == known.path and one.at > known.at for one in uploads)
 
 
 def _why_lost(known: Known, history: History) -> str:
@@ -136,7 +140,8 @@ def _why_lost(known: Known, history: History) -> str:
     beside = [one for one in history.uploads if one.endpoint == known.endpoint and one.tuning != known.tuning]
     if end.stage == "superseded":
         orders = [other.order for one in beside if (other := history.ends.get(one.tuning))]
-        return "" if any(order > end.order for order in orders) else "it is superseded, and nothing later was uploaded."
+        is_later = any(order > end.order for order in orders) or _was_written_over(known, history.uploads)
+        return "" if is_later else "it is superseded, and nothing later was uploaded."
     offered = {one.tuning: other.order for one in (known, *beside) if (other := history.ends.get(one.tuning)) and other.stage == "offered"}
     if known.tuning != max(offered, key=lambda tuning: offered[tuning]) or end.failure or known.tuning in _served(history):
         return ""

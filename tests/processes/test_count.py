@@ -97,6 +97,16 @@ def test_an_upload_that_its_owner_wrote_over_before_it_was_seen_is_not_lost():
     assert "nobody took it up" in " ".join(count.counted(elsewhere).lost)
 
 
+def test_an_upload_is_superseded_by_a_later_one_or_by_one_in_its_place():
+    """Two of the same second are ordered by their ids, so the one in its place may count as the earlier one."""
+    superseded = count.Ended(stage="superseded", order=(1, "t1"))
+    for other, order, lost in (("shop/a.jsonl", 0, 0), ("shop/b.jsonl", 0, 1), ("shop/b.jsonl", 2, 0)):
+        later = replace(UPLOAD, tuning="t2", path=other, at=1.0)
+        ends = {"t1": superseded, "t2": replace(OFFERED, order=(order, "t2"), failure="Another fault.")}
+
+        assert len(count.counted(replace(GOOD, uploads=[UPLOAD, later], ends=ends)).lost) == lost
+
+
 def test_the_newest_offered_upload_of_a_service_is_lost_if_it_never_had_the_traffic():
     later = replace(UPLOAD, tuning="t2", at=1.0)
     both = replace(GOOD, uploads=[UPLOAD, later], ends={"t1": OFFERED, "t2": replace(OFFERED, order=(2, "t2"))})
