@@ -2,12 +2,16 @@
 Clients of Azure ML, built once a process, with bounded retries and an address that was checked.
 
 azure-core obeys `Retry-After: 3600` with one sleep of an hour and repeats a call for up to seven days; a handler may
-not. azure-ai-ml also attaches a log handler of its own at import, which would hide its lines from the host.
+not. azure-ai-ml also attaches a log handler of its own at import, which would hide its lines from the host. And at import it asks for its
+cloud's metadata: who imports anything of it calls `load_sdk` before.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from azure.core import PipelineClient
@@ -17,6 +21,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 
 from shared.cloud.addresses import checked
+from shared.errors import TryLater
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ RETRY_SECONDS_MAX = 10.0  # of one sleep; longer waits belong in the record, not
 CALL_SECONDS_MAX = 120.0  # after so long nothing is sent again, so that no call of ours outlives the function that made it
 ARM_SCOPE = "https://management.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
+SDK = "azure.ai.ml"
+_loading = threading.Lock()
 BOUNDS: dict[str, Any] = {
     "connection_timeout": CONNECT_SECONDS,
     "read_timeout": READ_SECONDS,
@@ -71,8 +78,28 @@ def credential() -> TokenCredential:
     return default
 
 
+def load_sdk() -> None:
+    """
+    Import azure-ai-ml whole or not at all; raise TryLater when it cannot be.
+
+    At import it asks for the cloud's metadata (1.35.2, entities/_credentials.py), unless the cloud is one that it knows. A lost answer
+    leaves it half imported, and Python would show every later import in this process the half that is there.
+    """
+    with _loading:
+        before = frozenset(sys.modules)
+        try:
+            importlib.import_module(SDK)
+        except Exception as error:
+            for name in frozenset(sys.modules) - before:
+                if name == SDK or name.startswith(f"{SDK}."):
+                    del sys.modules[name]
+            reason = f"azure-ai-ml could not be loaded ({type(error).__name__}); it asks for the cloud's metadata then."
+            raise TryLater(reason) from error
+
+
 def ml_client(settings: Settings, credential: TokenCredential, *, registry: str | None = None) -> MLClient:
     """Return an MLClient for the workspace, or for a registry; raise WrongSettings when it points where it must not."""
+    load_sdk()
     from azure.ai.ml import MLClient
 
     _let_logs_through()

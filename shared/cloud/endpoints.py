@@ -79,6 +79,7 @@ class AzureMlEndpoints:
                     yield Owned(name=str(found.name), service=tags.get(names.SERVICE_TAG))
 
     def create_endpoint(self, name: str, *, tags: Mapping[str, str]) -> None:
+        clients.load_sdk()
         from azure.ai.ml.entities import ManagedOnlineEndpoint
 
         endpoint = ManagedOnlineEndpoint(name=name, auth_mode=self._settings.ENDPOINT_AUTH, tags=dict(tags))
@@ -93,6 +94,7 @@ class AzureMlEndpoints:
                 return
 
     def create_deployment(self, endpoint: str, deployment: Deployment, *, tags: Mapping[str, str]) -> None:
+        clients.load_sdk()
         from azure.ai.ml.entities import ManagedOnlineDeployment, OnlineRequestSettings
 
         model = f"{self._settings.workspace_id}/models/{deployment.model}/versions/{deployment.model_version}"

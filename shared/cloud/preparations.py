@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from shared.cloud import clients
 from shared.cloud.jobs import Jobs
 from shared.domain import names
 from shared.domain.tuning import PreparationJob
@@ -66,6 +67,7 @@ class AzureMlPreparations:
 
     def _command(self, code: Path, *, files: Sequence[str], order: str, out: str, deadline: timedelta) -> Command:
         """Return the job. A node for azure-ai-ml, which an open `dsl.pipeline` of the process would take: the app opens none."""
+        clients.load_sdk()
         from azure.ai.ml import Input, Output, command
         from azure.ai.ml.entities import CommandJobLimits, Environment
 

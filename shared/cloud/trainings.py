@@ -106,6 +106,7 @@ class AzureMlTrainings:
         return True
 
     def register(self, model: str, version: str, *, job: str, tags: Mapping[str, str]) -> None:
+        clients.load_sdk()
         from azure.ai.ml.entities import Model
 
         path = f"azureml://jobs/{job}/outputs/{PIPELINE_OUTPUT}"
@@ -121,6 +122,7 @@ class AzureMlTrainings:
         Not with `dsl.pipeline`: while its function runs, azure-ai-ml (1.35.2) puts each node that any thread of the process makes, also
         by reading another job, into that one pipeline. Two turns at once would pay for each other's data.
         """
+        clients.load_sdk()
         from azure.ai.ml import Input, Output
         from azure.ai.ml.entities import PipelineJob
 
@@ -136,6 +138,7 @@ class AzureMlTrainings:
         return PipelineJob(jobs={NODE: node}, outputs={PIPELINE_OUTPUT: Output(type="mlflow_model", path=out)})
 
     def _component(self, name: str, version: str) -> Component:
+        clients.load_sdk()
         from azure.ai.ml.exceptions import ValidationException  # of the SDK itself, for the label of an asset that is not there
 
         with translated(f"Looking for component {name} in the registry"):
@@ -145,6 +148,7 @@ class AzureMlTrainings:
                 raise Stop(f"The registry has no component {name} {version}.", next_action="Check FINETUNE_COMPONENT.") from error
 
     def _base_model(self, name: str, version: str) -> Model:
+        clients.load_sdk()
         from azure.ai.ml.exceptions import ValidationException  # as for the component
 
         with translated(f"Looking for model {name} in the registry"):
