@@ -72,6 +72,7 @@ class History:
     endpoints: Mapping[str, Sequence[str]] = field(default_factory=dict)  # still there -> deployments
     active: Sequence[str] = ()  # records that are still at work
     told: Sequence[Told] = ()
+    unforeseen: Sequence[str] = ()  # exceptions that the app has logged as such
     written: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)  # record -> (what, why) of its history
     faults: Sequence[tuple[float, str]] = ()  # that did not happen to an exchange
 
@@ -112,7 +113,8 @@ def counted(history: History) -> Counts:
             sentence
             for found in (_unwanted_jobs, _unwanted_models, _unwanted_endpoints, _unwanted_deployments, _ungated, _backwards, _written_over)
             for sentence in found(history)
-        ),
+        )
+        + tuple(f"the app did not foresee {error}" for error in dict.fromkeys(history.unforeseen)),
         left=tuple(_left(history)),
     )
 

@@ -26,6 +26,7 @@ LOOK_EVERY_S = 0.3
 WORD = re.compile(r"Where is (\S+) number")
 TOLD = re.compile(r"tuneloop\.announce: (\w+/\w+) is [^(]* \((\w+)\)\. (.*) action=announced$")
 UNREMARKABLE = re.compile("/topics/|/devstoreaccount1/|/codes/|/environments/")
+UNFORESEEN = re.compile(r"^(.+) action=(?:step|observe)_failed$")  # the last line of a traceback
 PREPARED = re.compile(r"azureml://datastores/\w+/paths/(.+)")
 
 
@@ -99,7 +100,7 @@ class _Loop:
 
     def history(self) -> count.History:
         exchanges = list(self.stage.storm.exchanges)
-        told = list(self._told())  # before the records are read: what is told is written already
+        logged = list(self._logged())  # before the records are read: what is told is written already
         shown = self.app.shown()
         return count.History(
             uploads=self.known,
@@ -110,7 +111,8 @@ class _Loop:
             endpoints={name: one["deployments"] for name, one in shown["endpoints"].items()},
             active=[str(key) for key in self.app.records.ledger.active()],
             faults=self.faults,
-            told=told,
+            told=[count.Told(key=match[1], what=match[2], text=match[3]) for line in logged if (match := TOLD.search(line))],
+            unforeseen=[match[1] for line in logged if (match := UNFORESEEN.search(line))],
             written=dict(self._written()),
         )
 
@@ -174,13 +176,11 @@ class _Loop:
         order = tuning.upload.order
         return count.Ended(stage=tuning.stage, reason=tuning.reason, next_action=tuning.next_action, order=order, failure=failure)
 
-    def _told(self) -> Iterator[count.Told]:
+    def _logged(self) -> Iterator[str]:
         with self.app.running.functions_log.open("rb") as file:
             file.seek(self.log_before)
             for line in file:
-                match = TOLD.search(line.decode("utf-8", "replace").rstrip())
-                if match:
-                    yield count.Told(key=match[1], what=match[2], text=match[3])
+                yield line.decode("utf-8", "replace").rstrip()
 
     def _written(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         for known in self.known:

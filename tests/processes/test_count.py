@@ -206,6 +206,12 @@ def test_what_is_still_there_or_at_work_at_the_end_is_left(left: dict[str, Any])
     assert len(count.counted(replace(GOOD, **left)).left) == 1
 
 
+def test_an_exception_that_nobody_foresaw_is_unexpected():
+    line = "ImportError: cannot import name 'Code'"
+
+    assert count.counted(replace(GOOD, unforeseen=[line, line])).broken == (f"unexpected: the app did not foresee {line}",)
+
+
 def test_what_people_were_told_and_no_record_says_was_written_over():
     told = count.Told(key="tuning/t1", what="offered", text="It is a candidate.  ")
     opened, offered = ("opened", "One upload."), ("offered", "It is a candidate.")
