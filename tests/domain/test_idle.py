@@ -76,11 +76,14 @@ def live_since(ago: timedelta) -> Deployment:
     return msgspec.structs.replace(LIVE, live_at=NOON - ago)
 
 
+GOES = msgspec.structs.replace(MARKED, used_at=NOON - 180 * MINUTE, permit=(LIVE.name,))
 IN_USE = IdleClock(used_at=NOON - 20 * MINUTE)
 CASES = [
     Case(name="nobody called for the whole window: marked", usage=QUIET, clock=IdleClock(marked_at=NOON, seen_idle_at=NOON)),
     Case(name="seen idle again: the mark stays where it was", usage=QUIET, old=MARKED,
          clock=IdleClock(marked_at=MARKED.marked_at, seen_idle_at=NOON)),
+    Case(name="seen idle again: a permit and the last use stay", usage=QUIET, old=GOES,
+         clock=msgspec.structs.replace(GOES, seen_idle_at=NOON)),
     Case(name="somebody called", usage=usage(requests=1, last_request_at=NOON - 20 * MINUTE), clock=IN_USE),
     Case(name="somebody called after it was marked and permitted: all is forgotten",
          usage=usage(requests=1, last_request_at=NOON - 20 * MINUTE),
@@ -112,6 +115,8 @@ CASES = [
     Case(name="metrics are back: the grace begins anew", usage=QUIET, old=IdleClock(unknown_since=NOON - 9 * MINUTE),
          clock=IdleClock(marked_at=NOON, seen_idle_at=NOON)),
     Case(name="fresh: younger than the window", usage=QUIET, live=live_since(60 * MINUTE), clock=IdleClock()),
+    Case(name="fresh: a mark and a permit are forgotten", usage=QUIET, live=live_since(60 * MINUTE), old=GOES,
+         clock=IdleClock(used_at=GOES.used_at)),
     Case(name="fresh, and the metrics cannot be read: no alarm yet", usage=None, live=live_since(60 * MINUTE), clock=IdleClock()),
     Case(name="just as old as the window", usage=QUIET, live=live_since(125 * MINUTE), clock=IdleClock(marked_at=NOON, seen_idle_at=NOON)),
     Case(name="one minute younger than the window", usage=QUIET, live=live_since(124 * MINUTE), clock=IdleClock()),
@@ -136,13 +141,13 @@ def test_nothing_is_marked_idle_that_was_not_itself_observed_idle(heartbeats: in
 # --------------------------------------------------------------------------------------------------- putting it to sleep
 
 
-def watched(old: IdleClock, seen: Usage | None, *, stage: Stage = Stage.IDLE, now: datetime = NOON) -> object:
+def watched(old: IdleClock, seen: Usage | None, *, stage: Stage = Stage.IDLE, now: datetime = NOON, policy: Policy = POLICY) -> object:
     view = EndpointView(
         state="Succeeded", owner="o", service=RECORD.id, scoring_uri="u", traffic={LIVE.name: 100},
         deployments=(DeploymentView(name=LIVE.name, state="Succeeded", owner="o"),),
     )  # fmt: skip
     record = msgspec.structs.replace(RECORD, idle=old, stage=stage)
-    return service.decide(record, World(endpoint=view, usage=seen), POLICY, now)
+    return service.decide(record, World(endpoint=view, usage=seen), policy, now)
 
 
 QUOTA = QuotaWait(tuning="t2", since=NOON - 90 * MINUTE, refusals=9, next_try_at=NOON + MINUTE, said="0/6")
@@ -165,6 +170,13 @@ def test_a_permit_alone_deletes_nothing(seen: Usage | None) -> None:
     assert isinstance(step, WriteIdleClock)
     assert step.clock.permit == ()
     assert step.stage is Stage.LIVE
+
+
+@pytest.mark.parametrize(
+    ("setting", "step"), [({"deletions_dry_run": True}, WriteIdleClock), ({"paused": True}, Wait)], ids=["a dry run", "PAUSED"]
+)
+def test_a_permit_that_was_given_before_a_switch_was_turned_on_deletes_nothing(setting: dict[str, bool], step: type) -> None:
+    assert isinstance(watched(PERMITTED, QUIET, policy=msgspec.structs.replace(POLICY, **setting)), step)
 
 
 GONE_AT = NOON - POLICY.metric_lag - POLICY.metric_grain

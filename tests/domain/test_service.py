@@ -103,6 +103,9 @@ REFUSED = QuotaWait(tuning="t2", since=NOON - timedelta(days=1), refusals=30, ne
 WITHOUT_QUOTA = but(UPDATING, quota=REFUSED, stage=Stage.WAITING_FOR_QUOTA)
 
 
+DRY_RUN = msgspec.structs.replace(POLICY, deletions_dry_run=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     name: str
@@ -197,6 +200,8 @@ END = [
          step=DeleteEndpoint(reason="Asleep for 7 days, 0:00:00.")),
     Line(name="asleep, addresses are not kept", record=ASLEEP, world=endpoint(), policy=Policy(endpoint_kept_for=timedelta(0)),
          step=DeleteEndpoint(reason="Asleep for 0:00:00.")),
+    Line(name="asleep for long, in a dry run", record=ASLEEP, world=endpoint(), now=NOON + timedelta(days=7), policy=DRY_RUN,
+         step=waits("A dry run: the sleeping endpoint is kept.", NOON + timedelta(days=7) + DRY_RUN.tick)),
     Line(name="deletion begun and the endpoint still there", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(),
          step=DeleteEndpoint(reason="Its deletion was begun and the endpoint is still there.")),
     Line(name="endpoint is being deleted", record=but(ASLEEP, deleting_endpoint=True), world=endpoint(state="Deleting"),

@@ -43,7 +43,7 @@ CANARY_BYTES, SENTENCE_BYTES = (
 ACTION = re.compile(r" action=([a-z_]+)$")
 ALIVE = ("Queued", "Running", "Finalizing", "CancelRequested")  # Azure's words for a job that is at work
 HOUR = timedelta(hours=1)
-UNUSED_MINUTES_MAX = 120  # five questions to a mute model, each twice as long after the last, and what is held up beside them
+UNUSED_MINUTES_MAX = 150  # five questions to a mute model, each twice as long after the last, and ten minutes that hold up some of them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
 REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
 UPDATING, UPDATING_MS = "is in Updating provisioning state", 60_000  # of another handler that set the traffic at the same moment
