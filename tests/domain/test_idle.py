@@ -236,7 +236,7 @@ def idle(number: int, *, marked: timedelta = 40 * MINUTE, seen: timedelta = MINU
         (idle(1, marked=30 * MINUTE, seen=timedelta(0)), True),
         (idle(1, marked=30 * MINUTE, seen=MINUTE), False),
         (idle(1, seen=10 * MINUTE), True),
-        (idle(1, seen=11 * MINUTE), False),
+        (idle(1, marked=60 * MINUTE, seen=11 * MINUTE), False),
         (idle(1, idle=IdleClock()), False),
         (idle(1, idle=IdleClock(marked_at=NOON - 40 * MINUTE)), False),
         (idle(1, idle=IdleClock(unknown_since=NOON - 40 * MINUTE)), False),

@@ -123,6 +123,20 @@ def test_a_bad_answer_or_two_change_nothing(switched, times):
     assert switched.told("went_back") == []
 
 
+def test_bad_answers_with_a_good_one_between_are_not_three_in_a_row(switched):
+    for times in (2, 4):
+        switched.world.answers[switched.new] = {}
+        for _ in range(30):
+            if len(switched.told("probe_failed")) < times:
+                switched.run(MINUTE)
+        del switched.world.answers[switched.new]
+        switched.used(10 * MINUTE)
+
+    assert len(switched.told("probe_failed")) == 4
+    assert switched.service.live.name == switched.new
+    assert switched.told("went_back") == []
+
+
 def test_what_cannot_be_reached_says_nothing_about_the_model(switched):
     switched.world.answers[switched.new] = errors.TryLater("the service could not be reached")
     switched.used(HOUR)
