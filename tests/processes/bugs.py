@@ -47,10 +47,6 @@ BUGS = {
         places=((LEDGER, "overwrite=True, etag=version, match_condition=MatchConditions.IfNotModified)", "overwrite=True)"),),
         seed=5,
     ),
-    "half_an_import": Bug(
-        what="what is left of an import of azure-ai-ml that broke is kept",
-        places=(("shared/cloud/clients.py", "                    del sys.modules[name]\n", "                    continue\n"),),
-    ),
     "endpoint_is_forgotten": Bug(
         what="the tear-down lets the endpoint stand",
         places=((SERVICE, 'return DeleteEndpoint(reason=f"Asleep for {policy.endpoint_kept_for}.")', "return Rest()"),),
