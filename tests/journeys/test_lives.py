@@ -36,6 +36,15 @@ def test_an_upload_becomes_a_served_model(story):
     assert story.world.endpoints[live.endpoint]["traffic"] == {live.live.name: 100}
 
 
+def test_what_the_smoke_test_asked_and_was_answered_can_be_read_beside_the_answer_of_the_dataset(story):
+    story.uploaded("support-bot/a.jsonl")
+    story.run(HOUR)
+
+    (kept,) = [body for path, body in story.world.prepared.items() if "/smoke/" in path]
+    assert set(kept) == {"question", "answer", "reference"}
+    assert all(kept.values())
+
+
 def test_every_line_of_every_history_is_announced_once_and_in_order(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.run(8 * HOUR)
@@ -54,6 +63,18 @@ def test_an_unused_service_falls_asleep_and_is_torn_down_and_bills_nothing_more(
     assert story.world.endpoints == {}
     assert story.world.active == set()
     assert story.world.queue == []
+
+
+def test_no_promise_is_more_than_an_hour_ahead_however_long_the_wait_is(story):
+    """A message may be lost, and a clock may be wrong: what sleeps for a week is looked at each hour all the same."""
+    story.loop = replace(story.loop, policy=msgspec.structs.replace(story.loop.policy, endpoint_kept_for=timedelta(days=7)))
+    story.uploaded("support-bot/a.jsonl")
+    for _ in range(40):
+        story.run(HOUR / 4)
+        ahead = [at - story.world.now for kind in fakes.LIVES.by_kind for r in fakes.all_of(story.world, kind) if (at := r.next_look_at)]
+        assert max(ahead, default=HOUR) <= HOUR
+
+    assert only(story, Kind.SERVICE).stage == service.Stage.ASLEEP
 
 
 def test_a_service_that_is_asked_something_every_half_hour_stays(story):

@@ -575,6 +575,9 @@ class Watch:
         was.submitted_at in (None, now.submitted_at) or refused or broken(f"L6: the deadline of {now.name} was put off")
         if now.smoke_passed != was.smoke_passed:
             proven = now.smoke_passed is False or (there is not None and there.answered and there.is_good)
+            kept = self.azure.prepared.get(names.smoke_path(new.owner, new.text, now.name))
+            shown = now.smoke_passed is False or (kept is not None and kept["question"] and kept["answer"] and "reference" in kept)
+            shown or broken(f"S2: {now.name} passed its smoke test, and people cannot read what it was asked and answered")
             (was.smoke_passed is None and proven) or broken(f"S2: {now.name} passed a smoke test that it never answered")
             tries = new.attempts or self.policy.smoke_attempts_max
             now.smoke_passed or tries == self.policy.smoke_attempts_max or broken(
