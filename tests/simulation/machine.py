@@ -1,9 +1,10 @@
 """
 A clock, instances that die, and handlers that are interleaved at every call to the outside.
 
-A handler is an ordinary synchronous function in a greenlet of its own. One heap of (time, order, what) is both the clock and the
-scheduler; nothing sleeps, and nothing else runs. A handler that is killed is never resumed: no `except` and no `finally` of it runs before
-the history is over.
+A handler is an ordinary synchronous function. One heap of (time, order, what) is both the clock and the scheduler; nothing sleeps, and
+nothing else runs. Whoever works through the heap calls a handler as a function: only when others come before its next call is due, its
+greenlet is put aside as it stands, and another one goes on with the heap. A handler that is killed is never resumed: no `except` and no
+`finally` of it runs before the history is over.
 """
 
 from __future__ import annotations
@@ -97,12 +98,18 @@ class Handler:
         self.read: set[int] = set()  # incarnations of endpoints that it has seen
         self.notes: Any = None  # of whoever watches it
         self.in_flight: Callable[[], Any] | None = None
-        self.thread = greenlet(self._run)
+        self.thread: greenlet | None = None  # in which it is put aside
         instance.handlers.append(self)
 
     def resume(self) -> None:
-        if self.alive:
-            self.machine.running = self
+        if not self.alive:
+            return
+        machine = self.machine
+        machine.running = self
+        if self.thread is None:
+            self._run()
+        else:
+            machine.idle.append(getcurrent())
             self.thread.switch()
 
     def _run(self) -> None:
@@ -144,9 +151,10 @@ class Machine:
         self.fate: Callable[[tuple[object, ...]], float] | None = None  # says what chance would, in a script
         self.on_done: Callable[[Handler, bool], None] = lambda _handler, _failed: None
         self._hub = getcurrent()
+        self.idle: list[greenlet] = []  # that wait to go on with the heap
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
-        self._dead: list[greenlet] = []
+        self._dead: list[Handler] = []
         self._now = (-1, NOON)
 
     def now(self) -> datetime:
@@ -174,14 +182,27 @@ class Machine:
 
     def run(self, until_ms: int) -> None:
         """Let time pass, until something is wrong or somebody says that nothing is left to happen."""
-        heap, self.until_ms = self._heap, until_ms
-        while heap and heap[0][0] <= until_ms and not self.violations and not self.is_quiet:
-            self.ms, _, what, args = heapq.heappop(heap)
-            self.running = None
-            what(*args)
-        self.running = None
+        self.until_ms, self._hub = until_ms, getcurrent()
+        self._others_go_on()
         if not self.is_quiet and not self.violations:
             self.ms = max(self.ms, until_ms)
+
+    def _work(self) -> None:
+        """Work through the heap, in one greenlet of several: those of handlers that were put aside wait in the middle of this."""
+        heap, pop = self._heap, heapq.heappop
+        while not self.over:
+            while heap and heap[0][0] <= self.until_ms and not self.violations and not self.is_quiet:
+                self.ms, _, what, args = pop(heap)
+                self.running = None
+                what(*args)
+            if not self.over:
+                self.running = None
+                self.idle.append(getcurrent())
+                self._hub.switch()
+
+    def _others_go_on(self) -> None:
+        self.running = None
+        (self.idle.pop() if self.idle else greenlet(self._work, self._hub)).switch()
 
     def busy(self) -> bool:
         return any(instance.handlers for instance in self.instances)
@@ -238,22 +259,22 @@ class Machine:
             self.at(delay, handler.resume)
         else:
             self.at(handler.started + FUNCTION_LIMIT_MS - self.ms, self._limit, handler)
-        handler.in_flight = effect
-        self.running = None
-        self._hub.switch()
+        handler.in_flight, handler.thread = effect, getcurrent()
+        self._others_go_on()
         handler.in_flight = None
 
     def end(self) -> None:
         """Give up what was killed or is still at work; what it does on its way out reaches nobody."""
-        self.over = True
+        self.over, self.until_ms = True, -1
         for instance in self.instances:
-            self._dead += [handler.thread for handler in instance.handlers]
+            self._dead += instance.handlers
             for handler in instance.handlers:
                 handler.alive = False
-        for thread in self._dead:
+        for thread in [*(handler.thread for handler in self._dead), *self.idle]:
             if thread:
                 thread.throw(GreenletExit)
         self._dead.clear()
+        self.idle.clear()
         self._heap.clear()
 
     def _drawn(self, handler: Handler) -> tuple[int, str]:
@@ -280,16 +301,16 @@ class Machine:
             self._end_instance(handler.instance)
 
     def _kill(self, handler: Handler) -> None:
+        handler.thread = getcurrent()
         self._end_instance(handler.instance)
-        self.running = None
-        self._hub.switch()
+        self._others_go_on()
         raise GreenletExit
 
     def _end_instance(self, instance: Instance) -> None:
         """The worker is gone with all that it was at; a request that had left it may still land."""
         for handler in instance.handlers:
             handler.alive = False
-            self._dead.append(handler.thread)
+            self._dead.append(handler)
             if handler.in_flight:
                 self.at(handler.draw() * IN_FLIGHT_MS, self._land, handler, handler.in_flight)
             handler.again(True)
