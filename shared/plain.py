@@ -17,19 +17,20 @@ _KEY: Final = (
     r"(?:sig|AccountKey|SharedAccessKey|SharedAccessSignature|aeg-sas-key|x-functions-key|client_secret|password|pwd|api[-_]?key"
     r"|access_token|refresh_token|primaryKey|secondaryKey)"
 )
-_SECRETS: Final = (
-    (re.compile(rf"(?i)(?<![a-z0-9])({_KEY}[\"']?\s?[=:]\s?[\"']?)[^\s&;,\"'<>]+"), rf"\1{HIDDEN}"),  # sig=…, AccountKey=…, "password": "…"
-    (re.compile(r"(?i)\b(bearer|basic) (?=[^\s\d]*\d)[a-z0-9._~+/-]{16,}=*"), rf"\1 {HIDDEN}"),  # RFC 6750 and 7617
-    (re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON Web Token: base64url of '{"', RFC 7519
-    (re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@"), rf"\1{HIDDEN}@"),  # a name and password in an address, RFC 3986, 3.2.1
+_SECRETS: Final = (  # each after what stands in all that it matches, since most lines have nothing of it
+    ("=:", re.compile(rf"(?i)(?<![a-z0-9])({_KEY}[\"']?\s?[=:]\s?[\"']?)[^\s&;,\"'<>]+"), rf"\1{HIDDEN}"),  # sig=…, "password": "…"
+    (" ", re.compile(r"(?i)\b(bearer|basic) (?=[^\s\d]*\d)[a-z0-9._~+/-]{16,}=*"), rf"\1 {HIDDEN}"),  # RFC 6750 and 7617
+    ("J", re.compile(r"\beyJ[\w-]{5,}\.[\w-]+\.[\w-]*"), HIDDEN),  # a JSON Web Token: base64url of '{"', RFC 7519
+    ("@", re.compile(r"(?i)(\b[a-z][a-z0-9+.-]*://)[^\s/@]+@"), rf"\1{HIDDEN}@"),  # a name and password in an address, RFC 3986, 3.2.1
 )
 
 
 def plain(text: str, *, limit: int = CHARACTERS_MAX) -> str:
     """Return the text in one line of at most `limit` printable characters, without secrets of a known form; plain again is the same."""
     line = " ".join(text[: 8 * limit].split())
-    for secret, shown in _SECRETS:
-        line = secret.sub(shown, line)
+    for marks, secret, shown in _SECRETS:
+        if any(mark in line for mark in marks):
+            line = secret.sub(shown, line)
     if not line.isprintable():
         line = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line)
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+
+import msgspec
 
 from shared import errors
 from shared.domain import doorbell, tuning
 from shared.domain.record import Key, Kind
+from shared.domain.structs import learn
 from shared.domain.upload import ID_LENGTH, checked_path, is_dataset
 from shared.plain import plain
 from shared.ports import Change
@@ -77,16 +78,26 @@ def turn_poisoned(loop: turn.Loop, key: Key) -> None:
     loop.ports.announcer.announce(told)
 
 
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message on the queue of turns says."""
+
+    kind: Kind
+    id: str
+    who: str = ""
+    promised: datetime | None = None
+
+
+learn(Message)
+
+
 def message(text: str) -> tuple[Key, str, datetime | None] | None:
     """Return key, ringer and promise of a queue message; None for one that is not ours."""
     try:
-        body: Mapping[str, Any] = json.loads(text)
-        promised = body.get("promised")
-        key = Key(kind=Kind(body["kind"]), id=str(body["id"]))
-        who = plain(str(body.get("who", "")), limit=WHO_CHARACTERS_MAX)
-        return (key, who, datetime.fromisoformat(promised) if promised else None) if RECORD_ID.fullmatch(key.id) else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        said = msgspec.json.decode(text, type=Message)
+    except (ValueError, RecursionError):
         return None
+    ours = RECORD_ID.fullmatch(said.id)
+    return (Key(kind=said.kind, id=said.id), plain(said.who, limit=WHO_CHARACTERS_MAX), said.promised) if ours else None
 
 
 def _shown(text: str) -> str:

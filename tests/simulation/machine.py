@@ -134,6 +134,7 @@ class Machine:
 
     def __init__(self, seed: int, mix: Mix, *, plan: Mapping[int, str] | None = None, instances: int = 3) -> None:
         self.seed, self.mix, self.plan = seed, mix, plan
+        self.faults, self.any_fault = tuple(zip(FAULTS, mix.rates, strict=False)), sum(mix.rates) + 1e-9
         self.ms = 0
         self.healed = False
         self.is_quiet = False
@@ -226,7 +227,8 @@ class Machine:
         delay, fault = self._drawn(handler)
         self._pass(handler, delay, effect if fault == "stall" and delay % 2 else None)
         self.numbers[len(self.trace)] = number
-        self.trace.append(Line(self.ms, handler.instance.number, handler.number, handler.name, call, about, fault))
+        line = (self.ms, handler.instance.number, handler.number, handler.name, call, about, fault)
+        self.trace.append(tuple.__new__(Line, line))  # as `Line(…)`, and a fifth of its time
         if not fault or fault == "stall":
             return self._sent_again(handler, effect) if self.mix.twice and call in SENT_AGAIN else effect()
         handler.is_hurt = True
@@ -284,7 +286,7 @@ class Machine:
             fault = self.plan.get(self.calls, "")
         elif not self.healed:
             drawn = handler.draw()
-            for name, rate in zip(FAULTS, self.mix.rates, strict=True):
+            for name, rate in self.faults if drawn < self.any_fault else ():
                 if drawn < rate:
                     fault = name
                     break
