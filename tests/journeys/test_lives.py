@@ -136,6 +136,14 @@ def test_an_upload_of_which_no_event_tells_is_found_by_the_timer(story):
     assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
 
 
+@pytest.mark.parametrize("path", ["support-bot/../other/a.jsonl", "/a.jsonl", "support-bot//a.jsonl", "a" * 1100 + "/a.jsonl"])
+def test_what_the_doors_refuse_the_timer_opens_no_record_for(story, path):
+    story.world.upload(path, fakes.ROWS)
+    story.run(HOUR)
+
+    assert fakes.all_of(story.world, Kind.TUNING) == []
+
+
 def test_with_every_message_lost_once_the_timer_still_brings_it_to_its_end(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.world.queue.clear()
