@@ -151,7 +151,7 @@ class Machine:
         self.draw = random.Random(seed).random
         self.fate: Callable[[tuple[object, ...]], float] | None = None  # says what chance would, in a script
         self.on_done: Callable[[Handler, bool], None] = lambda _handler, _failed: None
-        self._hub = getcurrent()
+        self._hub, self._has_ended = getcurrent(), False
         self.idle: list[greenlet] = []  # that wait to go on with the heap
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
@@ -183,8 +183,9 @@ class Machine:
 
     def run(self, until_ms: int) -> None:
         """Let time pass, until something is wrong or somebody says that nothing is left to happen."""
-        self.until_ms, self._hub = until_ms, getcurrent()
-        self._others_go_on()
+        self.until_ms, self._hub, self._has_ended = until_ms, getcurrent(), False
+        while not self._has_ended:  # here, and not where one is wanted: each begins as deep in the stack as it is made
+            (self.idle.pop() if self.idle else greenlet(self._work)).switch()
         if not self.is_quiet and not self.violations:
             self.ms = max(self.ms, until_ms)
 
@@ -197,13 +198,13 @@ class Machine:
                 self.running = None
                 what(*args)
             if not self.over:
-                self.running = None
+                self.running, self._has_ended = None, True
                 self.idle.append(getcurrent())
                 self._hub.switch()
 
     def _others_go_on(self) -> None:
         self.running = None
-        (self.idle.pop() if self.idle else greenlet(self._work, self._hub)).switch()
+        (self.idle.pop() if self.idle else self._hub).switch()
 
     def busy(self) -> bool:
         return any(instance.handlers for instance in self.instances)
