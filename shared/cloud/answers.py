@@ -9,6 +9,7 @@ from datetime import timedelta
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from shared.errors import NoQuota, Stop, TryLater
+from shared.plain import plain
 
 PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})  # 409, 423: somebody else is at it
 RETRY_AFTER_MAX = timedelta(minutes=10)  # a service may say an hour; the record looks again earlier, which costs one GET
@@ -36,7 +37,7 @@ def translated(what: str) -> Iterator[None]:
 
 def text_of(error: HttpResponseError) -> str:
     """Return the service's own words, cut; they name resources, never keys or dataset text."""
-    return " ".join((error.message or str(error)).split())[:TEXT_LENGTH_MAX]
+    return plain(error.message or str(error), limit=TEXT_LENGTH_MAX)
 
 
 def word(value: object) -> str:

@@ -34,6 +34,7 @@ REQUEST_TIMEOUT_MS = 90_000  # of one scoring request; the service allows 180 s 
 INSTANCES = 1
 LOG_LINES = 20
 LOG_CHARACTERS_MAX = 20_000  # of these lines
+ESCAPE_LENGTH_MAX = 10  # characters: \U0001f600
 ANSWER_BYTES_MAX = 1 << 20  # of what was asked for 64 tokens
 ANSWER_SECONDS_MAX = REQUEST_TIMEOUT_MS // 1_000
 MODEL_FAILED = frozenset({424, 500, 502, 503, 504})  # 424: the model's own status was an error (how-to-troubleshoot-online-endpoints)
@@ -151,7 +152,8 @@ class AzureMlEndpoints:
                 log = self._workspace.online_deployments.get_logs(name=deployment, endpoint_name=endpoint, lines=LOG_LINES)
             except (ResourceNotFoundError, HttpResponseError):
                 return ""
-        return plain(str(log or "")[-LOG_CHARACTERS_MAX:], limit=LOG_CHARACTERS_MAX)
+        told = str(log or "")
+        return plain(told, limit=ESCAPE_LENGTH_MAX * len(told))[-LOG_CHARACTERS_MAX:]  # cut first, a secret could lose what it is known by
 
     def _scoring_credential(self, endpoint: str) -> TokenCredential:
         if self._settings.ENDPOINT_AUTH == "aad_token":
@@ -204,4 +206,4 @@ def _read(response: Any) -> str:
 
 def _cut(text: str) -> str:
     """Return the beginning of an error's text: scoring servers put a code and a message there."""
-    return " ".join(text[: 8 * SCORING_TEXT_MAX].split())[:SCORING_TEXT_MAX]
+    return plain(text, limit=SCORING_TEXT_MAX)

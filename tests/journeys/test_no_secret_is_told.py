@@ -16,8 +16,8 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError
 from shared import settings as app_settings
 from shared.cloud import clients, jobs
 from shared.cloud.announcer import LogAnnouncer
-from shared.cloud.answers import translated
-from shared.cloud.endpoints import AzureMlEndpoints
+from shared.cloud.answers import TEXT_LENGTH_MAX, text_of, translated
+from shared.cloud.endpoints import LOG_CHARACTERS_MAX, SCORING_TEXT_MAX, AzureMlEndpoints, _cut
 from shared.errors import TuneloopError, WrongSettings
 from shared.ports import Change
 from shared.prepare import child
@@ -151,6 +151,30 @@ def test_what_a_job_or_a_models_log_quotes_is_read_without_the_secret(monkeypatc
         assert "c4n4ry" not in text
         assert "(hidden)" in text
         assert text.isprintable()
+
+
+@pytest.mark.parametrize("cut_off", [6, len("AccountKey="), len("AccountKey=") + 4])
+def test_a_secret_where_the_log_of_a_model_is_cut_is_hidden(monkeypatch: pytest.MonkeyPatch, cut_off: int) -> None:
+    said = f"AccountKey={CANARY};"
+    log = said + "x" * (LOG_CHARACTERS_MAX - len(said) + cut_off)
+    monkeypatch.setattr(AzureMlEndpoints, "_workspace", SimpleNamespace(online_deployments=SimpleNamespace(get_logs=lambda **_: log)))
+
+    told = AzureMlEndpoints.__new__(AzureMlEndpoints).log_tail("e", "d")
+
+    assert CANARY[4:] not in told
+    assert len(told) <= LOG_CHARACTERS_MAX
+
+
+@pytest.mark.parametrize("spare", [1, 8])
+def test_a_password_where_an_answer_is_cut_is_hidden(spare: int) -> None:
+    address = f"https://me:{CANARY.replace('/', '-')}@acc.example/"
+    begin = "x" * (TEXT_LENGTH_MAX - address.index("@") + spare - 1)
+
+    for told in (
+        text_of(HttpResponseError(f"{begin} {address}")),
+        _cut(f"{begin[: SCORING_TEXT_MAX - TEXT_LENGTH_MAX or None]} {address}"),
+    ):
+        assert "c4n4ry" not in told
 
 
 def refusals() -> Iterator[Callable[[], object]]:
