@@ -234,6 +234,15 @@ def test_a_message_about_the_slots_themselves_is_dropped(tmp_path):
     assert story.world.queue == []
 
 
+def test_a_slot_whose_training_is_not_there_is_kept(tmp_path):
+    """It cannot be, and its job may be paid for: what is not known is kept."""
+    story = limited(tmp_path, at_once=1, a_day=1)
+    story.world.records[slots.KEY] = (b'{"day":"","started":[],"at_work":{"ft-000000000000-a1":"000000000000"}}', 1)
+    story.run(HOUR)
+
+    assert held(story.world) == {"ft-000000000000-a1": "000000000000"}
+
+
 def test_slots_that_cannot_be_read_let_no_job_begin_and_hold_up_nothing_else(tmp_path):
     story = limited(tmp_path, at_once=1, a_day=1)
     story.world.records[slots.KEY] = (b'{"at_work":"nobody knows"}', 1)
