@@ -89,6 +89,15 @@ def test_nothing_is_taken_over(policy: Policy) -> None:
     assert orphans.ripe(Marks(unused_since={"a": NOON - 40 * DAY}), policy, NOON) == ()
 
 
+@pytest.mark.parametrize("setting", [timedelta(seconds=1), timedelta(minutes=1)])
+def test_an_age_below_a_tick_is_a_tick_so_that_none_goes_in_the_one_that_marked_it(setting: timedelta) -> None:
+    policy = Policy(orphans_deleted_after=setting)
+    marks = orphans.marked(Marks(), ["a"], policy, NOON)
+
+    assert orphans.ripe(marks, policy, NOON + policy.tick - timedelta(seconds=1)) == ()
+    assert orphans.ripe(marks, policy, NOON + policy.tick) == ("a",)
+
+
 @given(st.dictionaries(st.text("abcd", min_size=1, max_size=2), st.integers(-99, 4000)), st.integers(1, 3000), st.integers(0, 3))
 def test_few_are_taken_over_in_a_tick_the_oldest_first_and_none_that_is_younger_than_the_age(
     ages: dict[str, int], age: int, limit: int
