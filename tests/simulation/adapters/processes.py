@@ -28,6 +28,7 @@ from azure.ai.ml._utils import _asset_utils
 from azure.ai.ml.entities import PipelineJob
 from azure.ai.ml.operations import _job_operations
 from azure.core.pipeline.policies import _retry
+from azure.storage.blob import BlobClient, ContainerClient
 from azure.storage.blob._shared import policies as blob_policies
 from azure.storage.queue._shared import policies as queue_policies
 
@@ -190,6 +191,21 @@ def in_place(machine: WireMachine) -> Iterator[None]:
     def drawn() -> uuid.UUID:
         return uuid.UUID(int=draws.getrandbits(128), version=4)
 
+    requests = count(1)
+
+    def number_of_request() -> uuid.UUID:
+        """Return what an SDK calls its next request; nobody reads it, and asking the operating system costs more than serving one."""
+        return uuid.UUID(int=next(requests))
+
+    blob_client, blobs = ContainerClient.get_blob_client, dict[tuple[Any, ...], BlobClient]()
+
+    def kept(self: ContainerClient, blob: Any, snapshot: str | None = None, *, version_id: str | None = None) -> BlobClient:
+        """Return the client of a blob: the SDK builds one for each request, and it holds nothing that a request changes."""
+        about = (self, str(blob), snapshot, version_id)
+        if about not in blobs:
+            blobs[about] = blob_client(self, blob, snapshot, version_id=version_id)
+        return blobs[about]
+
     def nonce() -> str:
         return f"{draws.getrandbits(64):016x}"
 
@@ -218,6 +234,8 @@ def in_place(machine: WireMachine) -> Iterator[None]:
         mock.patch.object(publishing, "ThreadPoolExecutor", AtOnce),
         mock.patch.object(_asset_utils, "ThreadPoolExecutor", AtOnce),
         mock.patch.object(uuid, "uuid4", drawn),
+        mock.patch.object(uuid, "uuid1", number_of_request),
+        mock.patch.object(ContainerClient, "get_blob_client", kept),
         mock.patch.object(preparations, "tempfile", SimpleNamespace(TemporaryDirectory=temporary)),
         mock.patch.object(ledger, "uuid", SimpleNamespace(uuid4=owner)),
         mock.patch.object(ledger.BlobLedger, "__init__", with_nonce),
