@@ -4,6 +4,7 @@ Replay one history, or live a range of them. The deliberate bugs are looked for 
     python -m tests.simulation --seed 484 --trace
     python -m tests.simulation --seeds 0:20000 --jobs 2 --append histories.jsonl
     python -m tests.simulation --sum histories.jsonl
+    python -m tests.simulation --seeds 0:120 --same          one hash over all that happened: equal before and after what changes no history
     python -m tests.simulation --plans --jobs 2
 """
 
@@ -73,6 +74,16 @@ def replay(seed: int, *, trace: bool) -> int:
     return 1 if verdict.violations else 0
 
 
+def all_that_happened(first: int, end: int) -> str:
+    """Return a hash over every call, count, end and broken promise of these histories."""
+    hashed = sha256()
+    for seed in range(first, end):
+        verdict = lived(seed)
+        found = [verdict.digest, verdict.violations, sorted(verdict.counts.items()), sorted(verdict.ends.items())]
+        hashed.update(json.dumps([*found, sorted(verdict.numbers.items()), sorted(verdict.situations.items())]).encode())
+    return hashed.hexdigest()
+
+
 def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
     code = code_hash()  # of what is about to be lived
     bounds = [(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
@@ -124,6 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--append", type=Path, metavar="FILE", help="add a line with what the range came to")
     parser.add_argument("--plans", action="store_true", help="each fault at each effect of each script, and pairs around what is paid")
     parser.add_argument("--stride", type=int, default=1, help="of the plans only every so many")
+    parser.add_argument("--same", action="store_true", help="one hash over all that happened in --seeds")
     parser.add_argument("--sum", type=Path, metavar="FILE", help="add up the ranges of a file")
     asked = parser.parse_args(arguments)
     if asked.sum:
@@ -133,6 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.seed is not None:
         return replay(asked.seed, trace=asked.trace)
     first, end = map(int, (asked.seeds or "0:1000").split(":"))
+    if asked.same:
+        sys.stdout.write(f"{all_that_happened(first, end)}\n")
+        return 0
     return live_ranges(first, end, jobs=asked.jobs, append=asked.append)
 
 

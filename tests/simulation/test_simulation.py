@@ -55,6 +55,13 @@ def test_a_seed_lives_the_same_history_again_whatever_hashes_are_seeded_with() -
         assert once.digest[:16] in done.stdout, done.stderr
 
 
+def test_a_history_is_the_same_alone_and_among_others() -> None:
+    seeds = range(40, 46)
+    in_turn = [lived(seed) for seed in seeds]
+    backwards = [lived(seed) for seed in reversed(seeds)]
+    assert [(v.digest, v.counts, v.situations) for v in in_turn] == [(v.digest, v.counts, v.situations) for v in reversed(backwards)]
+
+
 FOUND = recorded()
 
 
