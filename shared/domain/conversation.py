@@ -11,10 +11,13 @@ Bytes, encodings and files are not here: this module sees values that a strict J
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+from shared.plain import plain
 
 RULES_VERSION: Final = 2  # raise it when a rule changes what is accepted or what is written: the same upload is then prepared anew
 
@@ -25,6 +28,7 @@ BLANKS: Final = (
 NUL: Final = "\0"
 ROLES: Final = ("system", "user", "assistant")  # exact case; tool calls need their own template support and are not taken yet
 DEPTH_MAX: Final = 8  # levels of [] and {}; a chat row needs 3 (row, list, message)
+NAME_CHARACTERS_MAX: Final = 200  # of a file, in a sentence
 LINES_NAMED_MAX: Final = 3  # in one sentence; the report names more
 MARKER_START: Final = "<|"  # every marker below begins so: one fast search rules them all out
 MARKERS: Final = (  # text that a chat template takes for the border of a turn: it would shift the loss mask
@@ -181,8 +185,11 @@ def take_turns(roles: Sequence[str]) -> bool:
     return set(turns[::2]) == {"user"} and set(turns[1::2]) == {"assistant"}
 
 
+_MARKER: Final = re.compile("|".join(map(re.escape, MARKERS)))  # one search: a text of nothing but beginnings makes a search for each slow
+
+
 def has_marker(content: str) -> bool:
-    return MARKER_START in content and any(marker in content for marker in MARKERS)
+    return MARKER_START in content and _MARKER.search(content) is not None
 
 
 _FOLD: Final = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))  # A-Z to a-z
@@ -372,10 +379,15 @@ def _named_in_files(count: int, first_lines: Sequence[int], files: Sequence[tupl
     parts = []
     for (name, unit), places in itertools.groupby(named, key=lambda place: place[0]):
         numbers = [number for _, number in places]
-        parts.append(f"{_named(unit, len(numbers), numbers)} of {name}")
+        parts.append(f"{_named(unit, len(numbers), numbers)} of {_called(name)}")
     if more := count - len(named):
         parts.append(f"{more:,} more")
     return _listed(parts)
+
+
+def _called(name: str) -> str:
+    """The name of a file may hold what moves the cursor of a terminal."""
+    return plain(name, limit=NAME_CHARACTERS_MAX)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -395,7 +407,7 @@ def about_set(what: str, remedy: str) -> Complaint:
 
 def of_file(complaint: Complaint, name: str) -> Complaint:
     """The same about one of several files: it has to say which."""
-    start = "the file"
+    start, name = "the file", _called(name)
     what = f"{start} {name}{complaint.what.removeprefix(start)}" if complaint.what.startswith(start) else f"in {name} {complaint.what}"
     return replace(complaint, what=what)
 

@@ -121,10 +121,15 @@ def about_missing_column(seen: Sequence[str]) -> Complaint:
     )
 
 
+def about_two_columns(name: str) -> Complaint:
+    return Complaint(code=FormatFault.NOT_A_TABLE, what=f"the table has two columns named {name}", remedy="keep the one that is meant")
+
+
 def about_column_type(column: str, kind: str) -> Complaint:
+    """Of a kind with fields the fields are not told: who writes dicts makes texts into their names."""
     return Complaint(
         code=FormatFault.NOT_A_TABLE,
-        what=f"the column {column} holds {kind[:40]!a} where text belongs",
+        what=f"the column {column} holds {kind.partition('<')[0][:40]!a} where text belongs",
         remedy="write it as text, or messages as a list of {role, content}",
     )
 

@@ -12,6 +12,7 @@ begins; from then on it is pinned to that.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -136,15 +137,16 @@ class _Twice(ValueError):
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Twice(_shown(next(key for key in keys if keys.count(key) > 1)))
+        raise _Twice(_shown(Counter(key for key, _ in pairs).most_common(1)[0][0]))
     return found
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg}, line {error.lineno}, column {error.colno}"
-    return "it nests too deep" if isinstance(error, RecursionError) else "these bytes are no UTF-8"
+    if isinstance(error, UnicodeDecodeError):
+        return "these bytes are no UTF-8"
+    return "it nests too deep" if isinstance(error, RecursionError) else "a number in it is too long"
 
 
 def _members(side: Side, value: object) -> Iterator[Member | str]:

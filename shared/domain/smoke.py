@@ -8,6 +8,7 @@ published, so all three are read.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 TOKENS_MAX = 64  # of the answer: enough to see words, short enough for a slow first call
@@ -25,7 +26,12 @@ def answer_in(reply: object) -> str:
         reply = reply[0]
     if isinstance(reply, Mapping):
         reply = next((reply[name] for name in ("output", "0", "answer", "generated_text") if isinstance(reply.get(name), str)), "")
-    return _writable(reply.strip()) if isinstance(reply, str) else ""
+    return _writable(reply.strip()) if isinstance(reply, str) and _has_a_sign(reply) else ""
+
+
+def _has_a_sign(text: str) -> bool:
+    """Whether there is anything to see: controls and marks without width are no words."""
+    return any(not sign.isspace() and unicodedata.category(sign) not in {"Cc", "Cf", "Cs"} for sign in text)
 
 
 def _writable(text: str) -> str:

@@ -88,6 +88,8 @@ class _Array:
             return at
         if not rest.startswith(b"["):
             raise self._broken("the file does not begin with [")
+        if rest[1:2] == b"\0":
+            raise self._broken("its characters have two bytes, as in UTF-16: save the file as UTF-8")
         self._has_begun, self._depth = True, 1
         return at + 1
 

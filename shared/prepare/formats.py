@@ -21,8 +21,9 @@ from shared.domain.structs import learn
 
 HEAD_BYTES: Final = 1 << 16  # what is looked at to tell an array from lines: more blanks than that stand before no array
 GZIP_WITH_HEADER: Final = 31  # zlib's way to ask for gzip: 16 + 15 bits of window
-ROW_BYTES: Final = 512  # what a line or row counts beside its bytes, since judging it takes time: packed 30 times, rows of 100 bytes pass
-GRACE_WEIGHT: Final = 48 << 20  # and with what each row counts besides
+TOKEN_BYTES: Final = 16  # what a quote or a comma counts beside itself: a text of one character takes as long to judge as one of a thousand
+ROW_BYTES: Final = 512  # what a line or row counts beside its bytes, since judging it takes time: packed 25 times, rows of 100 bytes pass
+GRACE_WEIGHT: Final = 48 << 20  # and with what rows, quotes and commas count besides
 GRACE_BYTES: Final = 16 << 20  # decoded before the ratio counts: a small file of much-repeated chats is no bomb
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -107,10 +108,15 @@ class Budget:
         self.decoded = 0
         self._weight = 0
 
-    def spend(self, decoded: int, *, rows: int) -> None:
-        """`rows` or lines that these bytes have."""
+    def spend_text(self, text: bytes) -> None:
+        """Text of lines, items or records."""
+        tokens = text.count(b'"') + text.count(b",")
+        self.spend(len(text), besides=text.count(b"\n") * ROW_BYTES + tokens * TOKEN_BYTES)
+
+    def spend(self, decoded: int, *, besides: int = 0) -> None:
+        """`besides`: what these bytes count for the time that they take."""
         self.decoded += decoded
-        self._weight += decoded + rows * ROW_BYTES
+        self._weight += decoded + besides
         if self.decoded > self._limits.bytes_max:
             raise Unreadable(about_too_large(what="bytes or more when unpacked", seen=self.decoded, limit=self._limits.bytes_max))
         allowed = self.bytes_read * self._limits.ratio_max
@@ -163,7 +169,12 @@ def _begins_an_array(head: bytes) -> bool:
 
 def _peeked(head: bytes) -> bytes:
     """The first bytes inside a gzip archive; nothing if it is none, which whoever unpacks it will say."""
+    content = b""
     try:
-        return zlib.decompressobj(wbits=GZIP_WITH_HEADER).decompress(head, HEAD_BYTES)
+        while head and len(content) < HEAD_BYTES:  # the first members may hold nothing, or blanks
+            member = zlib.decompressobj(wbits=GZIP_WITH_HEADER)
+            content += member.decompress(head, HEAD_BYTES)
+            head = member.unused_data
     except zlib.error:
-        return b""
+        pass
+    return content

@@ -27,7 +27,7 @@ def gunzipped(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
     """The bytes inside; raises Unreadable."""
     head = b""
     for piece in _members(chunks, budget):
-        budget.spend(len(piece), rows=piece.count(b"\n"))
+        budget.spend_text(piece)
         if len(head) < HEAD_BYTES:
             head += piece[:HEAD_BYTES]
             if inside := _archive(head):

@@ -23,7 +23,7 @@ from shared.domain import conversation
 from shared.domain.conversation import RULES_VERSION, Code, Complaint
 from shared.place import Place
 from shared.prepare import lines, looks, outputs, readers, result, rows, split, tokens
-from shared.prepare.formats import format_of, rows_possible
+from shared.prepare.formats import Layout, format_of, rows_possible
 from shared.prepare.keys import KeySet
 from shared.prepare.options import Options
 from shared.prepare.outputs import NoCut, Quarantine, Sides
@@ -198,6 +198,7 @@ class _Pass:
         self._held_out: dict[Side, KeySet] = {side: KeySet() for side in self._given}
         self._files = [_about(source) for source in asked.sources]
         self._head = b""
+        self._layout = Layout.LINES
 
     def abandon(self) -> None:
         """Forget what is not committed."""
@@ -232,6 +233,7 @@ class _Pass:
         about["format"] = reading.format.name
         self.faults.begin(source.name, reading.format.unit)
         self._head = b""
+        self._layout = reading.format.layout
         self._judge(source, reading, about)
 
     def _tell_read(self, count: int) -> None:
@@ -356,7 +358,12 @@ class _Pass:
     # ---------------------------------------------------------------------------------------------------- ending
 
     def _another_format(self) -> Complaint | None:
-        """Asked only when no row at all was even an object: one stray line above good rows is a bad line."""
+        """
+        Asked only when no row at all was even an object: one stray line above good rows is a bad line. What a table or an array was turned
+        into is ours and says nothing of the file.
+        """
+        if self._layout is not Layout.LINES:
+            return None
         nothing_usable = self.faults.consist_of(Code.BAD_JSON, Code.BAD_TYPE, Code.BAD_UTF8, Code.TOO_LONG)
         seen = looks.text(self._head) if nothing_usable and self.faults.bad == self._rows else None
         return conversation.about_looks(looks_like=seen.like, remedy=seen.remedy) if seen else None

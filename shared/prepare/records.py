@@ -53,6 +53,8 @@ class _Table:
     def records(self) -> Iterator[tuple[int, bytes]]:
         """(1-based line on which it begins, the record as JSON)"""
         header_line, header = self._header()
+        if not header:
+            return  # and whoever reads no lines says so
         delimiter, names = _sniffed(header)
         chosen = faults.chosen_columns(names)
         if chosen is None:
@@ -72,11 +74,16 @@ class _Table:
 
     def _header(self) -> tuple[int, str]:
         for number, line in enumerate(self._lines, start=1):
-            if number == 1 and (seen := looks.binary(line.encode("latin-1"))):
-                raise Unreadable(faults.about_no_table(seen.like, seen.remedy))
+            if number == 1:
+                self._refuse_another_format(line[: looks.HEAD_BYTES].encode("latin-1"))
             if line.strip():
                 return number, line
         return 1, ""
+
+    @staticmethod
+    def _refuse_another_format(head: bytes) -> None:
+        if seen := looks.binary(head) or looks.wide_text(head):
+            raise Unreadable(faults.about_no_table(seen.like, seen.remedy))
 
 
 def _text_lines(chunks: Iterable[bytes], bytes_max: int) -> Iterator[str]:

@@ -89,7 +89,7 @@ def _refuse_by_footer(footer: Any, file_bytes: int, limits: UnpackLimits, line_b
     ):
         if seen > limit:
             raise Unreadable(faults.about_too_large(what=what, seen=seen, limit=limit))
-    Budget(limits, bytes_read=file_bytes).spend(sum(group_bytes), rows=0)
+    Budget(limits, bytes_read=file_bytes).spend(sum(group_bytes))
 
 
 def _group_bytes(footer: Any, limits: UnpackLimits) -> list[int]:
@@ -104,7 +104,7 @@ def _checked_columns(schema: Any) -> faults.Columns:
         raise Unreadable(faults.about_missing_column(names))
     for name in columns.needed:
         if names.count(name) > 1:
-            raise Unreadable(faults.about_no_table(f"a table with two columns named {name}", "keep the one that is meant"))
+            raise Unreadable(faults.about_two_columns(name))
         if not _is_json(schema.field(name).type):
             raise Unreadable(faults.about_column_type(name, str(schema.field(name).type)))
     extra = (name for name in columns.extra if names.count(name) == 1 and _is_json(schema.field(name).type))
@@ -132,6 +132,10 @@ _Batches = Callable[[list[str]], Iterator[Any]]  # of these columns
 
 def _arrow_stream(path: Path) -> tuple[Any, _Batches]:
     """A shard as `Dataset.save_to_disk` writes it. Nothing but the file is opened: no script, no cache, no network."""
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as stream:
+        _checked_columns(stream.schema)  # what is no stream of ours ends before `datasets` is loaded, which takes a second or two
     from datasets import Dataset
 
     dataset = Dataset.from_file(str(path)).with_format("arrow")
@@ -175,7 +179,7 @@ def _validated(batch: Any) -> Any:
 def _lines_of_batches(batches: Iterator[Any], columns: faults.Columns, budget: Budget, done: _Done) -> Iterator[bytes]:
     for batch in batches:
         lines = _lines(batch, columns)
-        budget.spend(len(lines), rows=batch.num_rows)  # and not the bytes of the table: each batch counts a whole dictionary again
+        budget.spend_text(lines)  # and not the bytes of the table: each batch counts a whole dictionary again
         done.rows += batch.num_rows
         yield lines
 

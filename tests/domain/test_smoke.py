@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -85,3 +86,10 @@ def test_the_request_is_a_flat_list_of_turns_with_a_bound_on_the_answer() -> Non
 @pytest.mark.parametrize(("smoke_passed", "open_gate"), [(True, True), (False, False), (None, False)])
 def test_missing_proof_means_no(smoke_passed: bool | None, open_gate: bool) -> None:
     assert gate.may_take_traffic(gate.Proof(smoke_passed=smoke_passed)) is open_gate
+
+
+@pytest.mark.parametrize("sign", ["\0", "\u200b", "\ufeff\u2060", "\x1b", "\u202e \u202c", "\ud800", "\x07\n"], ids=ascii)
+@pytest.mark.parametrize("shape", [lambda text: {"output": text}, lambda text: [{"0": text}], lambda text: [text], lambda text: text])
+def test_an_answer_in_which_there_is_nothing_to_see_is_none(shape: Callable[[str], object], sign: str) -> None:
+    assert smoke.answer_in(shape(sign)) == ""
+    assert smoke.answer_in(shape(f"{sign}no"))

@@ -13,6 +13,7 @@ import io
 import json
 import random
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -213,6 +214,27 @@ FILES["gzip of a table of short rows"] = Hostile(
     name="a.csv.gz", made=lambda: gzip.compress(b"prompt,completion\n") + _gzipped(600, b"a,b\n")
 )
 FILES["gzip of good rows and then a bomb"] = Hostile(name="a.jsonl.gz", made=lambda: gzip.compress(GOOD) + _gzipped(800, b"\x00"))
+FILES["gzip of an array behind a member of nothing"] = Hostile(
+    name="a.json.gz",
+    made=lambda: gzip.compress(b"") * 2 + gzip.compress(b" ") + gzip.compress(b"[" + GOOD[:-1].replace(b"\n", b",") + b"]"),
+    accepted=True,
+)
+FILES["gzip with an extra field of 64 KiB"] = Hostile(
+    name="a.jsonl.gz",
+    made=lambda: b"\x1f\x8b\x08\x04" + b"\x00" * 6 + b"\xff\xff" + b"x" * 65_535 + gzip.compress(GOOD)[10:],
+    accepted=True,
+)
+FILES["gzip with flags that nobody knows"] = Hostile(name="a.jsonl.gz", made=lambda: b"\x1f\x8b\x08\xe0" + gzip.compress(GOOD)[4:])
+FILES["gzip of 150,000 empty blocks"] = Hostile(
+    name="a.jsonl.gz", made=lambda: gzip.compress(b"")[:10] + b"\x00\x00\x00\xff\xff" * 150_000 + b"\x03\x00" + b"\x00" * 8
+)
+FILES["gzip of a tar archive"] = Hostile(name="a.jsonl.gz", made=lambda: gzip.compress(_tar()))
+FILES["gzip of an array of short texts in one item"] = Hostile(
+    name="a.json.gz", made=lambda: gzip.compress(b"[[") + _gzipped(300, b'"\\\\","",')
+)
+FILES["gzip of rows that name one key over and over"] = Hostile(
+    name="a.jsonl.gz", made=lambda: _gzipped(300, b"{" + b",".join([b'"k":0'] * 100_000) + b"}\n")
+)
 FILES["gzip in gzip"] = Hostile(name="a.jsonl.gz", made=lambda: gzip.compress(_gzipped(900, b"\x00")))
 FILES["gzip in gzip in gzip"] = Hostile(name="a.jsonl.gz", made=lambda: gzip.compress(gzip.compress(_gzipped(300, b"\x00"))))
 FILES["40,000 empty gzip members"] = Hostile(name="a.jsonl.gz", made=lambda: gzip.compress(b"") * 40_000)
@@ -239,6 +261,19 @@ def _zip() -> bytes:
         link = zipfile.ZipInfo("link")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
+    return sink.getvalue()
+
+
+@attack("a tar archive with a link that leads out", "a.jsonl")
+def _tar() -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        member = tarfile.TarInfo("../../a.jsonl")
+        member.size = len(GOOD)
+        archive.addfile(member, io.BytesIO(GOOD))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
     return sink.getvalue()
 
 
@@ -378,6 +413,18 @@ def _batch(texts: Any) -> Any:
     return pyarrow.record_batch({"prompt": texts, "completion": pyarrow.array(["b"]).take(pyarrow.array([0] * len(texts)))})
 
 
+@attack("parquet: a footer of structures 500,000 deep", "a.parquet")
+def _deep_footer() -> bytes:
+    footer = b"\x15\x02" + b"\x1c" * 500_000
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+@attack("parquet: a footer with a list of two billion", "a.parquet")
+def _long_footer() -> bytes:
+    footer = b"\x15\x02\x19\xfc\xff\xff\xff\xff\x07" + b"\x00" * 50
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
 for _index in (True, False):
     _kind = "file" if _index else "stream"
     FILES[f"arrow {_kind}: packed buffers of 500 MB"] = Hostile(
@@ -450,10 +497,27 @@ def _arrow_chance() -> bytes:
 _CHANCE: Final = random.Random(5).randbytes(690_000)
 
 
+_PADDING: Final = b'"' + base64.b64encode(_CHANCE) + b'"'
+
+
 @attack("gzip of bytes of chance and of the same row", "a.jsonl.gz")
 def _padded_rows() -> bytes:
-    padded = b'"' + base64.b64encode(_CHANCE) + b'"\n'
-    return gzip.compress(padded, 1) + _gzipped(60, chat("b").encode() + b"\n")
+    return gzip.compress(_PADDING + b"\n", 1) + _gzipped(60, chat("b").encode() + b"\n")
+
+
+@attack("gzip of bytes of chance and an item of short texts", "a.json.gz")
+def _padded_item() -> bytes:
+    return gzip.compress(b"[" + _PADDING + b",[", 1) + _gzipped(190, b'"\\\\","",')
+
+
+@attack("gzip of bytes of chance and rows of one key", "a.jsonl.gz")
+def _padded_keys() -> bytes:
+    return gzip.compress(_PADDING + b"\n", 1) + _gzipped(110, b"{" + b",".join([b'"k":0'] * 100_000) + b"}\n")
+
+
+@attack("gzip of bytes of chance and beginnings of markers", "a.jsonl.gz")
+def _padded_markers() -> bytes:
+    return gzip.compress(_PADDING + b"\n", 1) + _gzipped(60, chat("<|" * 200_000).encode() + b"\n")
 
 
 @attack("parquet: bytes of chance and a million times the same row", "a.parquet")

@@ -99,3 +99,72 @@ def test_no_good_row_is_shorter_than_what_is_reckoned_with(name: str) -> None:
     assert form
     shortest = {"a.csv": b"a,b\n"}.get(name, b'{"question":"a","answer":"b"}\n')
     assert rows_possible(form, 1_000 * len(shortest), UnpackLimits()) >= 1_000
+
+
+# ----------------------------------------------------------------------------------- an owner reads what the file really is
+
+
+def as_table(column: str, values: list[Any], kind: Any = None) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table({column: pyarrow.array(values, kind)}), sink)
+    return sink.getvalue()
+
+
+def tar() -> bytes:
+    return FILES["a tar archive with a link that leads out"].made()
+
+
+ARRAY = b"[" + GOOD[:-1].replace(b"\n", b",") + b"]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"prompt,completion\n" + "fünf,à\n".encode("latin-1") * 40, "are not UTF-8 text"),
+        ("a.csv", "prompt,completion\na,b\n".encode("utf-16-le") * 40, "looks like UTF-16 text"),
+        ("a.csv", "prompt,completion\na,b\n".encode("utf-16-be") * 40, "looks like UTF-16 text"),
+        ("a.json", ARRAY.decode().encode("utf-16-le"), "UTF-16"),
+        ("a.json", b'["a","b",' + b"1," * 40 + b"1]", "have a value of the wrong type"),
+        ("a.csv", b"\xef\xbb\xbf", "has no rows"),
+        ("a.tsv", b"\t\n" * 9, "has no rows"),
+        ("a.jsonl", tar(), "looks like a tar archive"),
+        ("a.csv", tar(), "looks like a tar archive"),
+        ("a.jsonl", b"PK\x05\x06" + b"\0" * 18, "looks like a zip archive"),
+        ("a.csv", b"PK\x05\x06" + b"\0" * 18, "looks like a zip archive"),
+        ("a.jsonl", b"Rar!\x1a\x07\x01\0" + b"x" * 99, "looks like a rar archive"),
+        ("a.csv", b"\x80\x04cos\nsystem\n(S'true'\ntR.", "looks like a pickle"),
+        ("a.jsonl", b"\x7fELF\x02\x01\x01" + b"\t,;\0" * 99, "looks like a binary file"),
+    ],
+)
+def test_a_file_that_is_something_else_is_called_by_what_it_is(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    outcome = prepared(name, content, tmp_path)
+
+    assert outcome["verdict"] == "rejected"
+    assert said in outcome["sentence"], outcome["sentence"]
+
+
+def test_what_stands_in_the_names_of_a_tables_fields_is_told_to_nobody(tmp_path: Path) -> None:
+    import datetime
+
+    outcome = prepared("a.parquet", as_table("messages", [{"Anna Muster, Ulm": datetime.date(2020, 1, 1)}] * 20), tmp_path)
+
+    assert outcome["verdict"] == "rejected"
+    assert "holds 'struct' where text belongs" in outcome["sentence"]
+    assert "Muster" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_names_of_files_that_would_steer_a_terminal_are_written_out_in_sentences(tmp_path: Path) -> None:
+    first, second = tmp_path / "a\x1b[2J\nERROR.jsonl", tmp_path / "b\u009b31m\u202e.jsonl"
+    for file in (first, second):
+        file.write_bytes(b"{}\n")
+    for options in (["--json"], []):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            command.main([str(first), str(second), "--out", str(tmp_path / "out"), *options])
+        told = json.loads(said.getvalue())["sentence"] if options else said.getvalue()
+        assert told.replace("\n", "").isprintable()
+        assert "\\x1b[2J" in told
+        assert "\nERROR" not in told

@@ -161,6 +161,21 @@ def test_an_archive_in_an_archive_is_refused(inside: bytes, says: str) -> None:
     assert says in sentence
 
 
+@pytest.mark.parametrize("unit", [b'"",', b"1,", b'"k":0,', b'"\\\\","",'])
+def test_texts_of_no_length_count_for_the_time_that_they_take(unit: bytes) -> None:
+    """Each costs the reader about a microsecond, as a text of a kilobyte does."""
+    code, _ = told_by_gunzip(gzip.compress(unit * (14_000_000 // len(unit))))
+
+    assert code is FormatFault.PACKED_TOO_TIGHT
+
+
+def test_prose_of_the_same_size_is_no_bomb() -> None:
+    prose = gzip.compress(b'{"messages": [{"role": "user", "content": "Where, please, is hall 3?"}]} ' * 40 * 4_000)
+    content = b"".join(gunzip.gunzipped([prose], Budget(UnpackLimits())))
+
+    assert len(content) > 11_000_000
+
+
 def test_a_bomb_of_a_thousand_to_one_stops_after_the_first_megabytes(tmp_path: Path) -> None:
     packing = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packing.compress(b'{"a":"' + b"a" * (1 << 20)) for _ in range(150)) + packing.flush()
