@@ -25,6 +25,7 @@ from shared.domain import conversation
 from shared.domain.members import WrongSet
 from shared.domain.upload import MEMBERS_FOLDER
 from shared.place import MANIFEST
+from shared.plain import plain
 from shared.prepare import ordered
 from shared.prepare.folder import FolderPlace
 from shared.prepare.outputs import QUARANTINE
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = prepare.options_of(json.loads(asked.settings.read_bytes())) if asked.settings else prepare.Options()
     except (OSError, ValueError, RecursionError) as wrong:
-        parser.error(f"{asked.settings}: {wrong}")
+        parser.error(plain(f"{asked.settings}: {wrong}"))
     if asked.tokenizer and not asked.tokenizer.is_file():
         parser.error(f"{asked.tokenizer} is no file")
     try:
@@ -152,8 +153,8 @@ def _carry_out(parser: argparse.ArgumentParser, order: Path, files: Sequence[Pat
     started = time.monotonic()
     try:
         asked = ordered.read_order(json.loads(order.read_bytes()))
-    except (OSError, ValueError) as wrong:
-        parser.error(f"{order}: {wrong}")
+    except (OSError, ValueError, RecursionError) as wrong:
+        parser.error(plain(f"{order}: {wrong}"))
     try:
         with tempfile.TemporaryDirectory(prefix="tuneloop-") as workdir:
             outcome = ordered.carry_out(asked, files, out, workdir=Path(workdir), progress=_hide)

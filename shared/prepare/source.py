@@ -63,9 +63,17 @@ def sources_of_set(set_file: Path) -> list[Source]:
     with set_file.open("rb") as file:
         named = members.parsed(file.read(members.SET_BYTES_MAX + 1))
     paths = [(member, set_file.parent / member.path) for member in named]
-    if absent := [member.path for member, path in paths if not path.is_file() or not path.stat().st_size]:
+    if absent := [member.path for member, path in paths if not _is_there(path)]:
         raise members.missing(absent)
     return [source_of_file(path, member.side, name=member.path) for member, path in paths]
+
+
+def _is_there(path: Path) -> bool:
+    """A name that is too long for this disk is one that no file has."""
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _chunks_of_file(path: Path) -> Iterator[bytes]:

@@ -168,3 +168,31 @@ def test_names_of_files_that_would_steer_a_terminal_are_written_out_in_sentences
         assert told.replace("\n", "").isprintable()
         assert "\\x1b[2J" in told
         assert "\nERROR" not in told
+
+
+@pytest.mark.parametrize("option", ["--settings", "--order"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"\\u001b[2J\\n":1}', b"\xff\xfe", b"9" * 5_000, b"NaN"], ids=lambda raw: repr(raw[:9])
+)
+def test_settings_or_an_order_that_are_none_are_a_wrong_call_with_one_plain_line(
+    option: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD)
+    (tmp_path / "wrong.json").write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        command.main([str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "out"), option, str(tmp_path / "wrong.json")])
+
+    assert ended.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "wrong.json" in last
+    assert last.isprintable()
+
+
+@pytest.mark.parametrize("path", ["x" * 900 + ".jsonl", "x/" * 450 + "a.jsonl", "a.jsonl/b.jsonl"], ids=len)
+def test_a_set_that_names_what_no_disk_can_hold_lacks_that_file(path: str, tmp_path: Path) -> None:
+    (tmp_path / "_members").mkdir()
+    (tmp_path / "_members" / "a.jsonl").write_bytes(GOOD)
+    outcome = prepared("_dataset.json", json.dumps({"train": f"_members/{path}"}).encode(), tmp_path)
+
+    assert outcome["verdict"] == "rejected"
+    assert "is not there or empty" in outcome["sentence"]
