@@ -85,7 +85,7 @@ class BlobPlace:
         try:
             found = dict(json.loads(raw))
             there = found[CONTENT_KEY]
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, RecursionError):
             there, found = "something else", {}
         if there != content_sha256:
             raise Stop(

@@ -32,8 +32,9 @@ SEED_PARAMETERS: Mapping[str, str] = {  # the example that this app grew from (a
     "deepspeed_stage": "2",
 }
 PYTHON_ONLY = re.compile(r"[_\s]|[^\x00-\x7f]")  # int() and float() take 1_000, blanks and foreign digits; the service does not
+WHOLE_MAX = 2**31 - 1  # a guess: what every reader of a whole number takes, and no parameter of a training comes near
 SUGGESTIONS_LENGTH_MAX = 10_000  # characters of a model tag that is parsed; the real one has about 500
-NOT_WISHED = frozenset(  # inputs that the app itself decides; a wish for one is refused
+NOT_WISHED = frozenset(  # inputs that the app itself decides; a wish for one is refused, a base model's suggestion of one is not passed
     {"train_file_path", "validation_file_path", "test_file_path", "mlflow_model_path", "pytorch_model_path", "huggingface_id",
      "train_mltable_path", "validation_mltable_path", "test_mltable_path", "task_name", "trust_remote_code",
      "compute_model_import", "compute_preprocess", "compute_finetune", "compute_model_evaluation",
@@ -93,12 +94,15 @@ def resolve(catalogue: Catalogue, *, wishes: Mapping[str, object], service: str,
     suggestions, note = suggestions_of(catalogue.model_suggestions)
     declared = catalogue.component_inputs
     undeclared = sorted(set(suggestions) - set(declared))
+    ours = sorted(NOT_WISHED & set(suggestions) & set(declared))
     notes = [note] if note else []
+    if ours:
+        notes.append(f"The base model suggests {', '.join(ours)}, which this app decides: not passed.")
     if undeclared:
         notes.append(f"The base model suggests {', '.join(undeclared)}, which the component does not declare: not passed.")
     if catalogue.model_archived:
         notes.append(f"The base model {catalogue.model_name} is archived in the registry; choose another one with BASE_MODEL soon.")
-    parameters = {name: value for name, value in suggestions.items() if name in declared}
+    parameters = {name: value for name, value in suggestions.items() if name in declared and name not in NOT_WISHED}
     parameters |= {name: value for name, value in SEED_PARAMETERS.items() if name in declared}
     parameters |= _checked_wishes(wishes, declared)
     for name, value in parameters.items():
@@ -171,6 +175,8 @@ def fault_of(name: str, value: str, declared: Declared) -> str:
         return f"{name} is '{value}'; it must be {'a whole number' if declared.type == 'integer' else 'a number'}."
     if not math.isfinite(number):
         return f"{name} is '{value}'; it must be a finite number."
+    if declared.type == "integer" and abs(number) > WHOLE_MAX:
+        return f"{name} is {value}; it must be at most {WHOLE_MAX} in size."
     if declared.minimum is not None and number < declared.minimum:
         return f"{name} is {value}; it must be at least {declared.minimum:g}."
     return ""

@@ -55,7 +55,7 @@ class FolderPlace:
             found = json.loads((self._folder / MANIFEST).read_bytes())
             files = {said.get("name", key): said["sha256"] for key, said in found.get("files", {}).items()}
             whole = found[CONTENT_KEY] == content_sha256 and all(_sha256(self._folder / name) == sha256 for name, sha256 in files.items())
-        except (FileNotFoundError, ValueError, LookupError, AttributeError, TypeError):  # none, or none of ours
+        except (FileNotFoundError, IsADirectoryError, ValueError, LookupError, AttributeError, TypeError, RecursionError):  # none of ours
             return None
         return dict(found) if whole else None
 

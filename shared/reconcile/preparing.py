@@ -95,7 +95,7 @@ def submitted(desk: TuningDesk, job: str) -> TuningOutcome:
             order=datasets.uri(asked.folder, ordered.ORDER),
             out=datasets.uri(asked.folder, ""),
             deadline=loop.policy.prepare_deadline,
-            display_name=f"Prepare {desk.record.service}",
+            display_name=f"Prepare {names.slug(desk.record.service)}",
             tags=desk.record.tags,
         )
         record = desk.change(preparation=msgspec.structs.replace(asked, submitted_at=asked.submitted_at or desk.now), reason="")

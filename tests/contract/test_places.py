@@ -404,7 +404,13 @@ def test_a_folder_whose_files_are_no_longer_what_the_manifest_says_holds_no_data
 
 
 @pytest.mark.light
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"content_sha256": "x", "files": [1]}', b"\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"{}", b'{"content_sha256": "x", "files": [1]}', b"\xff", b"[" * 100_000),
+        b'{"content_sha256": "%s", "files": {".": {"sha256": "x"}}}' % CONTENT.encode(),
+    ],
+)
 def test_a_manifest_that_is_none_of_ours_is_no_dataset(tmp_path: Path, content: bytes) -> None:
     place = FolderPlace(tmp_path)
     (tmp_path / "manifest.json").write_bytes(content)
@@ -688,8 +694,9 @@ def test_a_file_that_somebody_put_there_by_hand_is_not_taken_for_ours(in_contain
         written(in_container.worker(), "train.jsonl", b"x")
 
 
-def test_a_blob_at_the_address_of_a_manifest_that_is_none_stops(in_container: InContainer) -> None:
-    in_container.made.upload_blob(f"out/{CONTENT[:16]}/manifest.json", b"[]")
+@pytest.mark.parametrize("content", [b"[]", b"[" * 100_000, b"9" * 5_000, b"\xff"], ids=["list", "deep", "long", "no UTF-8"])
+def test_a_blob_at_the_address_of_a_manifest_that_is_none_stops(in_container: InContainer, content: bytes) -> None:
+    in_container.made.upload_blob(f"out/{CONTENT[:16]}/manifest.json", content)
 
     with pytest.raises(Stop, match="something else"):
         in_container.worker().published(CONTENT)

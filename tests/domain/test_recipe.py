@@ -97,6 +97,18 @@ def test_whatever_a_model_suggests_a_recipe_passes_only_declared_values_that_fit
     assert all(recipe.fault_of(name, value, INPUTS[name]) == "" for name, value in found.parameters.items())
 
 
+@pytest.mark.parametrize("name", sorted(recipe.NOT_WISHED))
+def test_what_the_app_decides_no_base_model_decides_even_if_the_component_declares_it(name: str) -> None:
+    """A tag that says how many nodes are paid for, which weights are read, or that code of theirs may run."""
+    declared = msgspec.structs.replace(CATALOGUE, component_inputs={**INPUTS, name: Declared(type="string")})
+    catalogue = msgspec.structs.replace(declared, model_suggestions=json.dumps({name: "64", "warmup_ratio": 0.2}))
+    found = resolved(catalogue)
+
+    assert name not in found.parameters
+    assert found.parameters["warmup_ratio"] == "0.2"
+    assert any(name in note and "this app decides" in note for note in found.notes)
+
+
 def test_an_archived_base_model_is_used_and_said() -> None:
     assert any("archived" in note for note in resolved(msgspec.structs.replace(CATALOGUE, model_archived=True)).notes)
 
@@ -121,6 +133,8 @@ def test_a_value_of_the_declared_type_has_no_fault(name: str, value: str) -> Non
         ("num_train_epochs", "1.5", "a whole number"),
         ("num_train_epochs", "3.0", "a whole number"),
         ("num_train_epochs", "true", "a whole number"),
+        ("num_train_epochs", "2147483648", "at most 2147483647"),
+        ("max_seq_length", "-" + "9" * 30, "at most 2147483647"),
         ("num_train_epochs", "", "a whole number"),
         ("learning_rate", "fast", "a number"),
         ("learning_rate", "nan", "a finite number"),
