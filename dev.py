@@ -60,8 +60,8 @@ REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 NODE_REQUIREMENTS = ("requirements-node.txt",)  # only where no Node.js is found
 LOCK = ("package.json", "package-lock.json")
 
-# These wait for processes most of their time, so two lanes take little longer than one.
-WAITING = ("tests/loop", "tests/localcloud", "tests/processes")
+# The first three wait for processes most of their time, so two lanes take little longer than one; the fourth makes them equally long.
+WAITING = ("tests/loop", "tests/localcloud", "tests/processes", "tests/prepare")
 
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),
