@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -77,3 +79,33 @@ def test_every_error_of_ours_speaks_in_one_line() -> None:
     assert (str(stop), stop.next_action) == ("a b", "c d sig=(hidden)")
     assert str(Rejected("\ud800")) == "\\ud800"
     assert str(WrongSettings(f"Wrong:\n  A is 'x\x1b'\n  B: sig={CANARY}")) == "Wrong:\n  A is 'x\\x1b'\n  B: sig=(hidden)"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("eyJ-", "eyJ-eyJ.", "eyJaaaaaa-.", "a.", "a-", "://", "a://", "sig", "sig=", "bearer ", "bearer 1", "basic a-"),
+        *("@", "\u202e", "\0 "),
+    ],
+)
+def test_no_line_makes_the_search_for_secrets_slow(unit: str) -> None:
+    """A model writes the log that is read. Goal: time that grows with the line and not with its square, which would be minutes."""
+    line = (unit * 400_000)[:400_000] + "=@ J"
+    begun = time.process_time()
+    plain(line, limit=10 * len(line))
+
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x-eyJhbGciOi.eyJzdWIi.c2ln-_ y", "x-(hidden) y"),
+        ("eyJhbGciOi-eyJ0.eyJzdWIi.c2ln", "(hidden)"),
+        ("a.eyJhbGciOi.eyJzdWIi.", "a.(hidden)"),
+        ("git+ssh://me:pw@host and 9+://me:pw@host", "git+ssh://(hidden)@host and 9+://(hidden)@host"),
+        ("://me@host a.b.c", "://me@host a.b.c"),
+    ],
+)
+def test_a_token_is_found_wherever_it_begins(text: str, shown: str) -> None:
+    assert plain(text) == shown
