@@ -31,6 +31,7 @@ DEPTH_MAX: Final = 8  # levels of [] and {}; a chat row needs 3 (row, list, mess
 NAME_CHARACTERS_MAX: Final = 200  # of a file, in a sentence
 LINES_NAMED_MAX: Final = 3  # in one sentence; the report names more
 MARKER_START: Final = "<|"  # every marker below begins so: one fast search rules them all out
+MARKER_END: Final = "|>"
 MARKERS: Final = (  # text that a chat template takes for the border of a turn: it would shift the loss mask
     *("<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"),  # Phi-3
     *("<|im_start|>", "<|im_sep|>", "<|im_end|>"),  # Phi-4, ChatML
@@ -189,7 +190,7 @@ _MARKER: Final = re.compile("|".join(map(re.escape, MARKERS)))  # one search: a 
 
 
 def has_marker(content: str) -> bool:
-    return MARKER_START in content and _MARKER.search(content) is not None
+    return MARKER_START in content and MARKER_END in content and _MARKER.search(content) is not None
 
 
 _FOLD: Final = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))  # A-Z to a-z

@@ -80,7 +80,7 @@ def about_nested_archive(inside: str) -> Complaint:
 def about_tight_packing(ratio_max: int) -> Complaint:
     return Complaint(
         code=FormatFault.PACKED_TOO_TIGHT,
-        what=f"the file unpacks to more than {ratio_max:,} times its size, which chats never do",
+        what=f"the file unpacks to more than {ratio_max:,} times its size, short rows and texts counted for the time they take",
         remedy="leave out the rows that repeat, or upload it unpacked as .jsonl",
     )
 

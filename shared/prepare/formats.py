@@ -22,7 +22,7 @@ from shared.domain.structs import learn
 HEAD_BYTES: Final = 1 << 16  # what is looked at to tell an array from lines: more blanks than that stand before no array
 GZIP_WITH_HEADER: Final = 31  # zlib's way to ask for gzip: 16 + 15 bits of window
 TOKEN_BYTES: Final = 16  # what a quote or a comma counts beside itself: a text of one character takes as long to judge as one of a thousand
-ROW_BYTES: Final = 512  # what a line or row counts beside its bytes, since judging it takes time: packed 25 times, rows of 100 bytes pass
+ROW_BYTES: Final = 384  # what a line or row counts beside its bytes, since judging it takes time: packed 29 times, rows of 100 bytes pass
 GRACE_WEIGHT: Final = 48 << 20  # and with what rows, quotes and commas count besides
 GRACE_BYTES: Final = 16 << 20  # decoded before the ratio counts: a small file of much-repeated chats is no bomb
 

@@ -253,7 +253,7 @@ class _Pass:
 
     # ---------------------------------------------------------------------------------------------------- judging
 
-    def _judge(self, source: Source, reading: Reading, about: dict[str, Any]) -> None:
+    def _judge(self, source: Source, reading: Reading, about: dict[str, Any]) -> None:  # noqa: PLR0915 - a call costs more than its statements
         """The hot loop: what is done here, is done for each of millions of rows. A plain one is held against it in tests/prepare."""
         options, file, faults, drop = self._options, source.name, self.faults, self._drop
         reader = rows.Reader(options.repairs)
@@ -270,6 +270,8 @@ class _Pass:
         others: Counter[str] = Counter()  # rows in shapes other than messages; hashing a name costs more than comparing it
         in_messages = 0
         seen = first_carriage_return = carriage_returns = 0
+        judged: bytes | None = None  # the last line that was read
+        again = Code.DUP_CONTENT  # what the same line is once more: in a bomb of one row, reading it anew takes longer than all else
         try:
             for number, line in lines.numbered_lines(self._peeked(reading.chunks, file), bytes_max=options.line_bytes_max):
                 if line is None:
@@ -283,20 +285,27 @@ class _Pass:
                     if reading.format.has_blank_lines:
                         faults.add(Code.BLANK_LINE, file, number, None)
                     continue
+                seen += 1
+                if line == judged:
+                    drop(again, file, number, line)
+                    continue
                 row = read(line)
+                judged = line
                 if isinstance(row, Code):
-                    seen += 1
+                    again = row
                     drop(row, file, number, line)
                     continue
-                seen += 1
                 late = self._answers_late(row, surely_within) if len(written) > surely_within else None
                 if late is Code.BEYOND_CONTEXT:
+                    again = late
                     drop(late, file, number, line)
                     continue
                 key = hashed(conversation.normalised_prompt(row.first_user_message) + salt)
                 if held_out_elsewhere and any(key in keys for keys in held_out_elsewhere):
-                    drop(Code.PROMPT_LEAKS, file, number, line)
+                    again = Code.PROMPT_LEAKS
+                    drop(again, file, number, line)
                     continue
+                again = Code.DUP_CONTENT
                 content = hashed(written)
                 if not is_new_content(content):
                     drop(Code.DUP_CONTENT, file, number, line)

@@ -515,6 +515,24 @@ def _padded_keys() -> bytes:
     return gzip.compress(_PADDING + b"\n", 1) + _gzipped(110, b"{" + b",".join([b'"k":0'] * 100_000) + b"}\n")
 
 
+@attack("gzip of bytes of chance and a row that has to be mended", "a.jsonl.gz")
+def _padded_mended() -> bytes:
+    return gzip.compress(_PADDING + b"\n", 1) + _gzipped(90, b'{"x":0,"question":"a","answer":"b"}\n')
+
+
+@attack("parquet: bytes of chance and turns with a key too many", "a.parquet")
+def _padded_turns() -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = 400_000
+    turns = [{"role": "user", "content": "a", "x": 1}, {"role": "assistant", "content": "b", "x": 1}]
+    same = pyarrow.array([turns]).take(pyarrow.array([0] * rows))
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table({"messages": same, "noise": pyarrow.array([_CHANCE] + [None] * (rows - 1), pyarrow.binary())}), sink)
+    return sink.getvalue()
+
+
 @attack("gzip of bytes of chance and beginnings of markers", "a.jsonl.gz")
 def _padded_markers() -> bytes:
     return gzip.compress(_PADDING + b"\n", 1) + _gzipped(60, chat("<|" * 200_000).encode() + b"\n")

@@ -168,9 +168,14 @@ def lines(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(lines() | st.sampled_from([b"", b"  ", b"null", b"[]"]), max_size=14), st.sampled_from([b"\n", b""]), st.integers(20, 400))
-def test_the_hot_loop_finds_what_a_plain_one_finds(drawn: list[bytes], end: bytes, step: int) -> None:
-    """Also that rows of a hundred good ones keep their order: these are added so that most files are accepted."""
+@given(
+    st.lists(st.tuples(lines() | st.sampled_from([b"", b"  ", b"null", b"[]"]), st.sampled_from([1, 1, 1, 2, 3])), max_size=14),
+    st.sampled_from([b"\n", b""]),
+    st.integers(20, 400),
+)
+def test_the_hot_loop_finds_what_a_plain_one_finds(repeated: list[tuple[bytes, int]], end: bytes, step: int) -> None:
+    """Also that rows of a hundred good ones keep their order: these are added so that most files are accepted. A line may stand thrice."""
+    drawn = [line for line, times in repeated for _ in range(times)]
     good = [
         json.dumps({"messages": [{"role": "user", "content": f"g{n}"}, {"role": "assistant", "content": "a"}]}).encode() for n in range(12)
     ]
