@@ -813,7 +813,8 @@ class Azure:
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
         # A later upload took the way back's place, whatever became of it since.
         wanted = record.candidate is not None or any(self.order[c.tuning] > self.order[bad.tuning] for c in record.candidates)
-        back = wanted or not endpoint.traffic.get(bad.name)
+        both = any(d.replaced_ms is not None and d.went_bad for d in endpoint.deployments.values())  # the one before it as well, since then
+        back = wanted or both or not endpoint.traffic.get(bad.name)
         self.check(back, f"L7: {bad.name} on {endpoint.name} is bad for 55 minutes, and the traffic did not go back to the one before it")
 
     def ask(self, endpoint: str, name: str, body: Mapping[str, Any]) -> object:

@@ -45,7 +45,7 @@ ALIVE = ("Queued", "Running", "Finalizing", "CancelRequested")  # Azure's words 
 HOUR = timedelta(hours=1)
 UNUSED_MINUTES_MAX = 150  # five questions to a mute model, each twice as long after the last, and ten minutes that hold up some of them
 WRITES_AN_HOUR_MAX = 150  # of one record; the busiest of 1,000 histories had 61
-REASONS_TO_FAIL = re.compile(r"planted|gave no answer")
+REASONS_TO_FAIL = re.compile(r"planted|gave no answer|is being written by others all the time")
 UPDATING, UPDATING_MS = "is in Updating provisioning state", 60_000  # of another handler that set the traffic at the same moment
 CREATING = " is Creating"
 LOST = {"it went bad", "deleted by hand"}  # what may happen to a model that has the traffic
