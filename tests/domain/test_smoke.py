@@ -58,7 +58,9 @@ def test_a_reply_without_words_is_no_answer_whatever_its_status_was(reply: objec
 @example("\ud800")
 @example([{"0": "a\udfff"}])
 def test_any_reply_is_read_as_a_text_that_can_be_written_down(reply: object) -> None:
-    smoke.answer_in(reply).encode()
+    text = smoke.answer_in(reply)
+
+    assert text.encode().decode() == text == text.strip()
 
 
 def test_half_a_character_in_an_answer_is_spelt_out_and_the_words_around_it_stay() -> None:
