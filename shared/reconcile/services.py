@@ -228,7 +228,8 @@ def _go_back(desk: Desk[service.Service], step: service.GoBack) -> Outcome[servi
 
 def _smoke_failed(desk: Desk[service.Service], name: str, sentence: str, *, own_requests: tuple[datetime, ...]) -> Outcome[service.Service]:
     if desk.record.attempts < desk.loop.policy.smoke_attempts_max:
-        desk.save(desk.change(own_requests=own_requests))
+        if own_requests != desk.record.own_requests:
+            desk.save(desk.change(own_requests=own_requests))
         raise errors.TryLater(f"{name} gave no answer: {sentence}")
     deployments = _with(desk.record, name, lambda d: msgspec.structs.replace(d, smoke_passed=False))
     failed = desk.change(deployments=deployments, own_requests=own_requests, reason=sentence)
