@@ -2,14 +2,17 @@
 Clients of Azure ML, built once a process, with bounded retries and an address that was checked.
 
 azure-core obeys `Retry-After: 3600` with one sleep of an hour and repeats a call for up to seven days; a handler may
-not. azure-ai-ml also attaches a log handler of its own at import, which would hide its lines from the host. And at import it asks for its
-cloud's metadata: who imports anything of it calls `load_sdk` before.
+not. azure-ai-ml also attaches a log handler of its own at import, which would hide its lines from the host. At import it asks for its
+cloud's metadata: who imports anything of it calls `load_sdk` before. And it looks at the errors of the files that it uploads only while
+it shows progress (1.35.2, _utils/_asset_utils.py); else it waits for ever for a file that failed. So progress is shown, by bars that are
+off.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -36,6 +39,7 @@ CALL_SECONDS_MAX = 120.0  # after so long nothing is sent again, so that no call
 ARM_SCOPE = "https://management.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
 SDK = "azure.ai.ml"
+NO_BARS = "TQDM_DISABLE"  # read by tqdm at its import
 _loading = threading.Lock()
 BOUNDS: dict[str, Any] = {
     "connection_timeout": CONNECT_SECONDS,
@@ -86,6 +90,7 @@ def load_sdk() -> None:
     leaves it half imported, and Python would show every later import in this process the half that is there.
     """
     with _loading:
+        os.environ.setdefault(NO_BARS, "1")
         before = frozenset(sys.modules)
         try:
             importlib.import_module(SDK)
@@ -95,6 +100,7 @@ def load_sdk() -> None:
                     del sys.modules[name]
             reason = f"azure-ai-ml could not be loaded ({type(error).__name__}); it asks for the cloud's metadata then."
             raise TryLater(reason) from error
+        importlib.import_module("tqdm").tqdm.monitor_interval = 0  # no thread beside each bar, also one that is off
 
 
 def ml_client(settings: Settings, credential: TokenCredential, *, registry: str | None = None) -> MLClient:
@@ -113,7 +119,7 @@ def ml_client(settings: Settings, credential: TokenCredential, *, registry: str 
             "workspace_name": settings.AZUREML_WORKSPACE,
         }
     )
-    client = MLClient(credential, **where, show_progress=False, enable_telemetry=False, retry_policy=CappedRetry(), **BOUNDS)
+    client = MLClient(credential, **where, show_progress=True, enable_telemetry=False, retry_policy=CappedRetry(), **BOUNDS)
     checked(arm_address(client), local=settings.TUNELOOP_LOCAL, what="Azure Resource Manager")
     return client
 

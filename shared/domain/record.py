@@ -101,6 +101,16 @@ def settled(record: R) -> R:
     return msgspec.structs.replace(record, attempt_of=None, attempts=0, attempt_began_at=None)
 
 
+def promised(until: datetime, *, now: datetime) -> datetime:
+    """
+    Return the promise of a wait: up to 10 ms after `until`, and no more than PROMISE_AHEAD_MAX ahead.
+
+    Who was rung in the middle of a wait for a fixed time waits for the same time again. With the same promise both messages would hold
+    it and work side by side, so each is made to differ by when it was given.
+    """
+    return min(until + timedelta(microseconds=now.microsecond // 100), now + PROMISE_AHEAD_MAX)
+
+
 def at_work(record: Header, *, lease: timedelta, now: datetime) -> bool:
     """
     Tell whether a worker may be in the middle of a step: one began, and not longer ago than a function may run. One that began farther

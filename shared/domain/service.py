@@ -384,6 +384,14 @@ def decide(record: Service, world: World, policy: Policy, now: datetime) -> Step
     return pause(policy, now) if policy.paused and isinstance(step, CHANGES_AZURE) else step
 
 
+def is_for(step: Step, record: Service, candidate: Candidate) -> bool:
+    """Tell whether the step brings the candidate up, so that it is to be given up when the step cannot be done."""
+    if isinstance(step, SetTraffic):
+        deployment = record.deployment_for(candidate.tuning)
+        return deployment is not None and deployment.name in step.traffic
+    return not isinstance(step, DeleteEndpoint | DeleteDeployment)
+
+
 def _unproven(record: Service, step: Step) -> tuple[str, ...]:
     """Return which deployments the step would give traffic to, or call live, without a proof."""
     if isinstance(step, SetTraffic):

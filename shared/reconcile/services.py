@@ -41,13 +41,13 @@ class ServiceLife:
     def act(self, step: service.Step, desk: Desk[service.Service]) -> Outcome[service.Service]:
         return _HANDS[type(step)](desk, step)
 
-    def stop(self, desk: Desk[service.Service], error: errors.Stop) -> Outcome[service.Service]:
+    def stop(self, desk: Desk[service.Service], step: service.Step, error: errors.Stop) -> Outcome[service.Service]:
         """A candidate that cannot be deployed waits for quota or is given up; without one a person has to act, and the looking goes on."""
         candidate = desk.record.candidate
         if candidate and isinstance(error, errors.NoQuota):
             return _refused_for_quota(desk, candidate, error)
-        if candidate and desk.record.attempt_of == service.DeleteDeployment.__name__:
-            return _delete_refused(desk, error)
+        if candidate and not service.is_for(step, desk.record, candidate):
+            return _refused(desk, step, error)
         if candidate:
             return _give_up(desk, service.GiveUp(tuning=candidate.tuning, reason=str(error)), next_action=error.next_action)
         blocked = _block(desk, service.Block(reason=str(error), next_action=error.next_action))
@@ -301,12 +301,13 @@ def _delete_deployment(desk: Desk[service.Service], step: service.DeleteDeployme
     return _soon(desk, record, "deployment_delete_asked", f"{step.name}: {step.reason}" if step.reason else step.name)
 
 
-def _delete_refused(desk: Desk[service.Service], error: errors.Stop) -> Outcome[service.Service]:
-    """What is to go and cannot (it may have got traffic since the look) is no fault of the candidate: looked at again, told once."""
-    reason = f"Azure refused to delete a deployment: {error}"
+def _refused(desk: Desk[service.Service], step: service.Step, error: errors.Stop) -> Outcome[service.Service]:
+    """What Azure refuses of others is no fault of the candidate, which waits: it is asked for again at each tick, and told once."""
+    reason = f"{_REFUSED.get(type(step), 'Azure refused to set the traffic')}: {error}"
     known = desk.record.reason == reason
     refused = desk.change(reason=reason, next_action=error.next_action)
-    return Outcome(record=refused, what="delete_refused", why=reason, look_at=desk.now + desk.loop.policy.tick, quiet=known)
+    what = "delete_refused" if type(step) in _REFUSED else "traffic_refused"
+    return Outcome(record=refused, what=what, why=reason, look_at=desk.now + desk.loop.policy.tick, quiet=known)
 
 
 def _forget_deployment(desk: Desk[service.Service], step: service.ForgetDeployment) -> Outcome[service.Service]:
@@ -383,6 +384,10 @@ def _with(record: service.Service, name: str, change: Callable[[service.Deployme
     return tuple(change(d) if d.name == name else d for d in record.deployments)
 
 
+_REFUSED: dict[type, str] = {
+    service.DeleteDeployment: "Azure refused to delete a deployment",
+    service.DeleteEndpoint: "Azure refused to delete the endpoint",
+}
 _HANDS: dict[type, Callable[[Desk[service.Service], Any], Outcome[service.Service]]] = {
     service.CreateEndpoint: _create_endpoint,
     service.DeleteEndpoint: _delete_endpoint,

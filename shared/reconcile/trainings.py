@@ -77,8 +77,8 @@ class TrainingLife:
             case _:
                 raise AssertionError(f"{step} is no effect")
 
-    def stop(self, desk: Desk[training.Training], error: errors.Stop) -> Outcome[training.Training]:
-        record, asked = desk.record, desk.record.attempt_of == training.Submit.__name__
+    def stop(self, desk: Desk[training.Training], step: training.Step, error: errors.Stop) -> Outcome[training.Training]:
+        record, asked = desk.record, isinstance(step, training.Submit)
         leaves_job = asked and (isinstance(error, errors.Exhausted) or record.attempts > 1 or record.submitted_at is not None)
         end = training.Finish(stage=training.Stage.STOPPED, reason=str(error), next_action=error.next_action, leaves_job=leaves_job)
         return self._ended(desk, end)

@@ -70,10 +70,10 @@ class TuningLife:
             case _:
                 raise AssertionError(f"{step} is no effect")
 
-    def stop(self, desk: Desk[tuning.Tuning], error: errors.Stop) -> Outcome[tuning.Tuning]:
+    def stop(self, desk: Desk[tuning.Tuning], step: tuning.Step, error: errors.Stop) -> Outcome[tuning.Tuning]:
         asked, record = desk.record.preparation, desk.record
         tries = isinstance(error, errors.Exhausted) or record.attempts > 1
-        leaves_job = record.attempt_of == tuning.Submit.__name__ and asked is not None and (tries or asked.submitted_at is not None)
+        leaves_job = isinstance(step, tuning.Submit) and asked is not None and (tries or asked.submitted_at is not None)
         return preparing.ended(desk, tuning.Stage.STOPPED, str(error), error.next_action, leaves_job=leaves_job)
 
     def attempts_max(self, step: tuning.Step, policy: Policy) -> int | None:

@@ -104,8 +104,8 @@ class Life(Protocol[R]):
 
     def act(self, step: Any, desk: Desk[R]) -> Outcome[R]: ...
 
-    def stop(self, desk: Desk[R], error: errors.Stop) -> Outcome[R]:
-        """Return how the record ends, or goes on without the thing that cannot be done."""
+    def stop(self, desk: Desk[R], step: Any, error: errors.Stop) -> Outcome[R]:
+        """Return how the record ends, or goes on without the step that cannot be done."""
         ...
 
     def attempts_max(self, step: Any, policy: Policy) -> int | None:
@@ -260,14 +260,14 @@ def _tried(desk: Desk[Any], life: Life[Any], step: Any) -> Outcome[Any]:
     if limit is not None and desk.record.attempt_of == name and desk.record.attempts >= limit:
         reason = desk.record.reason if desk.record.reason.startswith(f"{name}: ") else "its worker died each time."  # not of another step
         exhausted = errors.Exhausted(f"{name} failed {limit} times: {reason}", next_action="Mend the cause, then upload the file again.")
-        return _settled(life.stop(desk, exhausted))
+        return _settled(life.stop(desk, step, exhausted))
     desk.save(records.attempted(desk.record, name, now=desk.now))
     try:
         return _settled(life.act(step, desk))
     except errors.LostRace:
         raise
     except errors.Stop as error:
-        return _settled(life.stop(desk, error))
+        return _settled(life.stop(desk, step, error))
     except errors.TuneloopError as error:
         return _again(desk, name, str(error), after=getattr(error, "after", None))
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a line of the history
@@ -307,7 +307,7 @@ def _finish(desk: Desk[Any], outcome: Outcome[Any]) -> None:
 
 def _wait(desk: Desk[Any], step: Wait, *, saw_the_world: bool = True) -> None:
     now = desk.now
-    until, why = min(step.until, now + records.PROMISE_AHEAD_MAX), step.why[: records.REASON_LENGTH_MAX]
+    until, why = records.promised(step.until, now=now), step.why[: records.REASON_LENGTH_MAX]
     is_news = step.told and desk.record.waits_for != why
     record = desk.change(next_look_at=until, attempt_began_at=None, waits_for=why)
     if saw_the_world and record.waited_for != why:

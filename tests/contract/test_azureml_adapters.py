@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from azure.core.exceptions import ResourceExistsError
-from azure.storage.blob import BlobServiceClient
+from azure.core.exceptions import ResourceExistsError, ServiceRequestError
+from azure.storage.blob import BlobServiceClient, ContainerClient
 
 import dev
 from localcloud import processes
@@ -298,8 +298,10 @@ STRANGE = "contract/a $(touch x) `y` \" ' Ä & b.jsonl"  # what a shell or a URL
 def at(request: pytest.FixtureRequest) -> Preparing:
     if request.param == "fake":
         return FakePreparing()
-    azure: Azure = request.getfixturevalue("azure")
-    blobs: BlobServiceClient = request.getfixturevalue("blobs")
+    return over_azure(request.getfixturevalue("azure"), request.getfixturevalue("blobs"))
+
+
+def over_azure(azure: Azure, blobs: BlobServiceClient) -> AzurePreparing:
     containers = [blobs.get_container_client(name) for name in ("datasets", "prepared")]
     for container in containers:
         with contextlib.suppress(ResourceExistsError):
@@ -335,6 +337,35 @@ def test_a_job_leaves_the_files_that_would_be_made_here_and_says_so_under_our_ta
     assert isinstance(here, prepare.Prepared)
     assert {**(outcome.manifest or {}), "folder": "."} == here.manifest
     ordered.check(outcome, at.datasets.files(folder, hashed_bytes_max=1_000_000))
+
+
+def test_a_job_whose_code_cannot_be_uploaded_whole_fails_at_once_and_can_be_asked_for_again(azure, blobs, tmp_path, monkeypatch, capfd):
+    """Method: storage answers for one file of the app that it cannot be reached."""
+    at = over_azure(azure, blobs)
+    _, order = prepared_here(tmp_path, fakes.ROWS, at.upload(STRANGE, fakes.ROWS))
+    name, asked, upload = names.preparation(TRAINING, 9), [], ContainerClient.upload_blob
+
+    def lost(container: ContainerClient, name: str, data: Any, **given: Any) -> Any:
+        if name.endswith("shared/errors.py"):
+            raise ServiceRequestError("cut")
+        return upload(container, name, data, **given)
+
+    def one() -> None:
+        with pytest.raises(TryLater) as caught:
+            ask(at, name, [STRANGE], order)
+        asked.append(str(caught.value))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContainerClient, "upload_blob", lost)
+        thread = threading.Thread(target=one, daemon=True)
+        thread.start()
+        thread.join(60)
+
+    assert asked == [f"Submitting job {name}: AssetException."]
+    assert at.preparations.job(name) is None
+    ask(at, name, [STRANGE], order)
+    assert at.ended(name).status == "Completed"
+    assert "Uploading" not in capfd.readouterr().err  # no bar in a host's log
 
 
 def test_a_dataset_that_is_rejected_is_a_completed_job_with_the_sentence(at: Preparing, tmp_path: Path) -> None:

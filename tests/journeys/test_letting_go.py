@@ -58,3 +58,54 @@ def test_a_deletion_that_azure_refuses_costs_no_new_model_its_turn(tmp_path, mon
 
     assert only(story, Kind.SERVICE).served == newest
     assert [c.failure for c in only(story, Kind.SERVICE).candidates] == ["", "", ""]
+
+
+def test_traffic_that_azure_refuses_to_move_costs_no_new_model_its_turn(tmp_path, monkeypatch) -> None:
+    """Somebody gave the deployment that is to go its traffic back, and locked the endpoint."""
+    story = Story(tmp_path)
+    story.uploaded("support-bot/a.jsonl")
+    story.run(HOUR)
+    story.uploaded("support-bot/b.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
+    story.run(HOUR)
+    before, live = only(story, Kind.SERVICE).deployments
+    endpoint = story.world.endpoints[only(story, Kind.SERVICE).endpoint]
+    endpoint["traffic"] = {before.name: 10, live.name: 90}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise errors.Stop("The endpoint is locked.", next_action="Take the lock away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(story.loop.ports.endpoints, "set_traffic", refuse)
+        newest = story.uploaded("support-bot/c.jsonl", fakes.ROWS.replace(b"hall", b"yard"))
+        story.run(HOUR)
+    told = [change for change in story.world.changes if change.what == "traffic_refused"]
+    assert [(one.why, one.next_action) for one in told] == [
+        ("Azure refused to set the traffic: The endpoint is locked.", "Take the lock away.")
+    ]
+
+    story.run(HOUR)
+
+    assert only(story, Kind.SERVICE).served == newest
+    assert [c.failure for c in only(story, Kind.SERVICE).candidates] == ["", "", ""]
+
+
+def test_an_endpoint_that_failed_and_may_not_be_deleted_costs_the_new_model_only_time(tmp_path, monkeypatch) -> None:
+    story = Story(tmp_path)
+
+    def refuse(_: str) -> None:
+        raise errors.Stop("The resource is locked.", next_action="Take the lock away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(story.loop.ports.endpoints, "delete_endpoint", refuse)
+        story.world.endpoint_end = "Failed"
+        newest = story.uploaded("support-bot/a.jsonl")
+        story.run(HOUR)
+    told = [change for change in story.world.changes if change.what == "delete_refused"]
+    assert [(one.why, one.next_action) for one in told] == [
+        ("Azure refused to delete the endpoint: The resource is locked.", "Take the lock away.")
+    ]
+
+    story.world.endpoint_end = "Succeeded"
+    story.run(HOUR)
+
+    assert only(story, Kind.SERVICE).served == newest

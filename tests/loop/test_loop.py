@@ -81,9 +81,7 @@ def test_both_triggers_see_an_upload_and_the_app_acts_once(app):
     tuning = app.upload("twice/2026-11.jsonl", chats("letter"))
     app.until(tuning, "tuning", "offered")
 
-    log = app.log()
-    assert f"dataset_blob_uploaded: tuning {tuning}" in log or f"opened tuning {tuning}" in log
-    assert log.count(f"opened tuning {tuning}.") == 1
+    assert openings(app, tuning) == 1
     waited(lambda: app.log().count(f"tuning {tuning} is known already") >= 1, lambda: "the second door did not ring")
     assert sum(app.record(tuning, "training").id in name for name in app.shown()["jobs"]) == 1
 

@@ -28,6 +28,7 @@ from tests.simulation.scripts import SCRIPTS
 ROOT = Path(__file__).parents[2]
 PLAN_PARTS = 8  # of the plans of a script
 CHUNK = 200  # histories that one process lives before it reports
+PART = 2_000  # histories of a range after which it says how far it is, and from which on it can be resumed
 
 
 def code_hash() -> str:
@@ -85,18 +86,25 @@ def all_that_happened(first: int, end: int) -> str:
 
 
 def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
+    """Live what of the range is not in the file yet, and add each part to it once it is lived: whoever is interrupted goes on there."""
     code = code_hash()  # of what is about to be lived
-    bounds = [(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
-    if jobs > 1:
-        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-            total = added(pool.imap(live_range, bounds))
-    else:
-        total = added(map(live_range, bounds))
+    before = [one for one in _ranges_of(append, code) if first <= one["seeds"][0] and one["seeds"][1] <= end]
+    edges = [first, *(edge for one in before for edge in one["seeds"]), end]
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    parts = [(at, min(at + PART, upto)) for since, upto in gaps for at in range(since, upto, PART)]
+    lived_now: list[dict[str, Any]] = []
+    with multiprocessing.get_context("spawn").Pool(jobs) if jobs > 1 else contextlib.nullcontext() as pool:
+        for a, b in parts:
+            bounds = [(at, min(at + CHUNK, b)) for at in range(a, b, CHUNK)]
+            total = added(pool.imap(live_range, bounds) if pool else map(live_range, bounds))
+            lived_now.append(total)
+            if append:
+                with append.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"hash": code, "python": sys.version.split()[0], "seeds": [a, b], **total}) + "\n")
+            if len(parts) > 1:
+                sys.stderr.write(f"seeds {a} to {b - 1}: {len(total['broken'])} broken\n")
+    total = added([*before, *lived_now])
     sys.stdout.write(shown(total) + "\n")
-    if append:
-        line = {"hash": code, "python": sys.version.split()[0], "seeds": [first, end], **total}
-        with append.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
     return 1 if total["broken"] else 0
 
 
@@ -114,16 +122,23 @@ def live_plans(*, jobs: int, stride: int) -> int:
 
 def summed(file: Path) -> int:
     """Add up the ranges of a file that were lived with this very code; a seed counts once."""
-    ranges = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    ours = sorted((one for one in ranges if one["hash"] == code_hash()), key=lambda one: one["seeds"])
-    apart, reached = [], -1
+    count = len(file.read_text(encoding="utf-8").splitlines())
+    ours = _ranges_of(file, code_hash())
+    left = f"{count - len(ours)} of {count} ranges left out: another code, or seeds that were counted already.\n"
+    sys.stdout.write((shown(added(ours)) if ours else "No range of this code.") + "\n" + left)
+    return 0
+
+
+def _ranges_of(file: Path | None, code: str) -> list[dict[str, Any]]:
+    """Return the ranges of a file that were lived with this code, none of which holds a seed of another."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file and file.exists() else []
+    ours = sorted((one for one in map(json.loads, lines) if one["hash"] == code), key=lambda one: (one["seeds"][0], -one["seeds"][1]))
+    apart, reached = list[dict[str, Any]](), -1
     for one in ours:
         if one["seeds"][0] >= reached:
             apart.append(one)
             reached = one["seeds"][1]
-    left = f"{len(ranges) - len(apart)} of {len(ranges)} ranges left out: another code, or seeds that were counted already.\n"
-    sys.stdout.write((shown(added(apart)) if apart else "No range of this code.") + "\n" + left)
-    return 0
+    return apart
 
 
 def main(arguments: list[str] | None = None) -> int:

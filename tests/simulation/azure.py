@@ -94,6 +94,7 @@ class DeploymentHere:
     lost_ms: int = 0  # newest time that it lost the traffic
     by_a_ghost: bool = False  # it first had traffic by a request that landed when its worker was gone
     is_orphan: bool = False  # of an endpoint with our tag whose record was lost before this history began
+    made_ms: int = 0
 
 
 @dataclass
@@ -617,7 +618,9 @@ class Azure:
         self._wants_quota(wanted.tuning, f"{endpoint}/{wanted.name}")
         self._checked_deployment(found, wanted, tags)
         is_good = chance("model", self.models[wanted.model, wanted.model_version]) > 0.12
-        found.deployments[wanted.name] = DeploymentHere(wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good)
+        found.deployments[wanted.name] = DeploymentHere(
+            wanted.name, tags[names.OWNER_TAG], wanted.tuning, number, is_good=is_good, made_ms=self.machine.ms
+        )
         self.machine.counts["deployments"] += 1
         if self._hangs(f"{endpoint} {wanted.name}", 0.04):
             self.excuses[wanted.tuning].add("it hangs")

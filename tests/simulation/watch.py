@@ -546,6 +546,7 @@ class Watch:
         made = new.deployments_made - old.deployments_made
         made in (0, 1) or broken(f"S13: the number of {key} goes from {old.deployments_made} to {new.deployments_made}")
         there = endpoint.deployments if endpoint else {}
+        handler = self.machine.running
         for name in after.keys() - before.keys():
             fresh = after[name]
             late = fresh.retiring and not fresh.tuning and name in there
@@ -556,7 +557,8 @@ class Watch:
                 f"S13: {name} serves nobody"
             )
         for name in before.keys() - after.keys():
-            name not in there or broken(f"L2: {key} forgets {name}, and it is there and billed")
+            seen = name in there and (handler is None or there[name].made_ms < handler.started)  # else the next look finds it
+            seen and broken(f"L2: {key} forgets {name}, and it is there and billed")
         for name in before.keys() & after.keys():
             if before[name] != after[name]:
                 self._deployment(new, before[name], after[name], there.get(name))

@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+from azure.ai.ml._artifacts import _blob_storage_helper
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.policies import RetryPolicy
 
@@ -22,6 +23,7 @@ from shared.cloud.metrics import MonitorMetrics
 from shared.cloud.trainings import AzureMlTrainings
 from shared.domain import names
 
+_upload_directory = _blob_storage_helper.upload_directory
 Patch = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
@@ -31,6 +33,10 @@ class Bug:
     patch: Patch
     seed: int
     promise: str  # with which the sentence begins that notices it
+
+
+def _without_progress(**given: Any) -> None:
+    _upload_directory(**{**given, "show_progress": False})
 
 
 def put(where: Any, name: str, instead: Any) -> Patch:
@@ -147,6 +153,12 @@ BUGS: dict[str, Bug] = {
         what="a client sleeps for as long as it is told",
         patch=put(clients.CappedRetry, "get_retry_after", RetryPolicy.get_retry_after),
         seed=72,
+        promise="W3",
+    ),
+    "uploads_are_not_watched": Bug(
+        what="azure-ai-ml shows no progress, and looks at no error of an upload",
+        patch=put(_blob_storage_helper, "upload_directory", _without_progress),
+        seed=22,
         promise="W3",
     ),
 }

@@ -233,6 +233,7 @@ def in_place(machine: WireMachine) -> Iterator[None]:
         mock.patch.object(prefetch, "ThreadPoolExecutor", AtOnce),
         mock.patch.object(publishing, "ThreadPoolExecutor", AtOnce),
         mock.patch.object(_asset_utils, "ThreadPoolExecutor", AtOnce),
+        mock.patch.object(_asset_utils, "as_completed", iter),  # in the order in which they were begun
         mock.patch.object(uuid, "uuid4", drawn),
         mock.patch.object(uuid, "uuid1", number_of_request),
         mock.patch.object(ContainerClient, "get_blob_client", kept),

@@ -7,6 +7,7 @@ same request too. What an SDK sleeps passes as time of the machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +22,8 @@ from tests.simulation.machine import STALL_LEAST_MS, Handler, Line
 
 LATENCY_MS = 700  # of an exchange that nothing happens to, at most; a turn makes several
 SLEEP_SECONDS_MAX = 10.0  # that a client of the app may sleep at once (docs/failure-points.md, 39)
-SLEEP_OF_THE_SDK_SECONDS_MAX = 42.0  # that azure-ai-ml's own storage client sleeps when it uploads the code of a job (39, open)
+SLEEP_OF_THE_SDK_SECONDS_MAX = 45.0  # that azure-ai-ml's own storage client sleeps when it uploads the code of a job (39)
+SLEEPS_AND_NOTHING_ELSE_MAX = 20  # of a client that asks nothing in between: it waits for what will never come
 CODE_CONTAINER = ".windows.net/code-"  # into which only that one writes
 FAULTS = (
     "refused",  # no connection
@@ -77,6 +79,7 @@ class WireMachine(machine.Machine):
         self.serve: Serve
         self.ended: Callable[[int], None] = lambda _number: None  # an instance has died
         self._newest: dict[int, str] = {}  # address that a handler asked last
+        self._sleeps = Counter[int]()  # of a handler, since its last exchange
         self._spells: dict[tuple[int, str, str], tuple[str, int]] = {}
 
     def handle(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -88,7 +91,7 @@ class WireMachine(machine.Machine):
         if handler is None:
             raise AssertionError(f"{method} {url} leaves outside of every handler.")
         self.calls += 1
-        self._newest[handler.number] = url
+        self._newest[handler.number], self._sleeps[handler.number] = url, 0
         delay, fault = self._drawn_for(handler, asked)
         self._pass(handler, delay, (lambda: self.serve(asked)) if fault == "stall" and delay % 2 else None)
         shown = f"{method} {asked.path[-70:]}"
@@ -109,6 +112,9 @@ class WireMachine(machine.Machine):
         if self.over or handler is None or not handler.alive:
             raise GreenletExit
         self.counts["sleeps"] += 1
+        self._sleeps[handler.number] += 1
+        if self._sleeps[handler.number] > SLEEPS_AND_NOTHING_ELSE_MAX:
+            self.broken(f"W3: a client only sleeps since it asked {self._newest.get(handler.number)}")
         of_the_sdk = CODE_CONTAINER in self._newest.get(handler.number, "")
         if seconds > (SLEEP_OF_THE_SDK_SECONDS_MAX if of_the_sdk else SLEEP_SECONDS_MAX):
             self.broken(f"W3: a client sleeps for {seconds:.0f} s after asking {self._newest.get(handler.number)}")
