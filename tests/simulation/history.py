@@ -395,14 +395,22 @@ class History:
         self.machine.at(TICK_MS, self._ask_whether_quiet)
 
     def _is_quiet(self) -> bool:
-        """Tell whether nothing is alive, but for services that wait for a person."""
+        """Tell whether nothing is alive and no slot taken, but for services that wait for a person and jobs that Azure does not cancel."""
         if (
             self.uploads_left
             or self.machine.busy()
+            or self._slots_left()
             or any(e.owner == OWNER and e.name not in self.azure.orphans for e in self.azure.endpoints.values())
         ):
             return False
         return all(self._waits_for_a_person(key) for key in self.azure.active) and self._all_known()
+
+    def _never_ending(self) -> set[str]:
+        return {found for key in self.azure.active if (found := self._left_job(key)) and self.azure.never_ends(found)}
+
+    def _slots_left(self) -> set[str]:
+        taken = self.azure.read_record(slots.KEY, slots.Slots)
+        return set(taken.at_work) - self._never_ending() if taken else set()
 
     def _waits_for_a_person(self, key: Key) -> bool:
         """A marker whose creator died before the record was written stays, costs one read a tick, and stands for nothing."""
@@ -440,11 +448,10 @@ class History:
             check(self.azure.watch.orphans_told[name] > 0, f"L2: {name} carries our tag and no record names it, and nobody is told")
         for key in sorted(self.azure.unreadable):
             check(self.azure.watch.unreadable_told[str(key)] > 0, f"L1: {key} cannot be read, and nobody is told")
-        left = {found for key in self.azure.active if (found := self._left_job(key)) and self.azure.never_ends(found)}
+        left = self._never_ending()
         for name, job in self.azure.jobs.items():
             check(job.owner != OWNER or job.status not in ALIVE or name in left, f"L2: job {name} is left {job.status}")
-        taken = self.azure.read_record(slots.KEY, slots.Slots)
-        check(taken is None or set(taken.at_work) <= left, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
+        check(not self._slots_left(), f"L2: slots of {sorted(self._slots_left())} are never free again")
         seen: Counter[tuple[str, str]] = Counter()
         for record in self._records():
             if isinstance(record, tuning.Tuning):

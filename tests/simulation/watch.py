@@ -389,7 +389,7 @@ class Watch:
         fixed or broken(f"S13: {key} became another training")
         len(set(new.tunings)) == len(new.tunings) or broken(f"S1: {key} counts a tuning twice, {new.tunings}")
         seen = JOB_IS.match(new.waits_for)
-        (not seen or new.waits_for == old.waits_for or new.job_status == seen[1]) or broken(
+        (not seen or new.waits_for == old.waits_for or new.left_at or new.job_status == seen[1]) or broken(
             f"S13: {key} waits because {new.waits_for} and has it {new.job_status}"
         )
         new.tunings[: len(old.tunings)] == old.tunings or broken(f"S13: {key} forgot a tuning")
