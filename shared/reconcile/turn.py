@@ -2,7 +2,8 @@
 One turn for one record, by whoever holds its promise.
 
 A record promises one next look (`next_look_at`), written by compare-and-set; one message carries that promise. Only its
-holder acts, so a record has at most one chain of turns and nobody works on a step twice at once unless a worker died. A
+holder acts, so a record has at most one chain of turns and nobody works on a step twice at once, unless a worker died or
+the queue holds a message twice: then fixed names and compare-and-set keep the two from doing anything twice. A
 doorbell only moves the promise to now. A message whose promise was replaced is dropped. A lost message leaves an overdue
 promise, which the timer renews.
 
