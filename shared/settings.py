@@ -129,8 +129,12 @@ class Settings(BaseModel):
         timedelta(days=3), description="a new model that Azure has no quota or machine for is given up after it; 00:00:00: at once"
     )
     JOB_ATTEMPTS_MAX: int = Field(1, ge=1, le=5, description="paid jobs for one training without a person's word")
-    JOBS_AT_ONCE_MAX: int = Field(4, ge=0, description="training jobs at work at once; further uploads wait and say so")
-    JOBS_PER_DAY_MAX: int = Field(20, ge=0, description="training jobs that begin on one day (UTC); further uploads wait and say so")
+    JOBS_AT_ONCE_MAX: int = Field(
+        4, ge=0, description="training jobs at work at once, and as many that prepare; further uploads wait and say so"
+    )
+    JOBS_PER_DAY_MAX: int = Field(
+        20, ge=0, description="training jobs that begin on one day (UTC), and as many that prepare; further ones wait"
+    )
     STEP_ATTEMPTS_MAX: int = Field(5, ge=1, le=50, description="tries of one step before a record stops with a reason")
 
     IDLE_AFTER: PositiveDuration = Field(timedelta(hours=2), description="without a request for so long, an endpoint is idle")

@@ -18,7 +18,7 @@ from shared.domain.jobs import JOB_CANCEL_REQUESTED, JOB_COMPLETED, JOB_ENDED_BA
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
-from shared.domain.slots import Slots, why_none_is_free
+from shared.domain.slots import OF_TRAININGS, Slots, why_none_is_free
 from shared.domain.structs import learn
 
 
@@ -222,7 +222,7 @@ def _next(record: Training, world: World, policy: Policy, now: datetime) -> Step
     if job is None and record.submitted_at is None and record.job not in world.slots.at_work:
         if not world.is_wanted:
             return Finish(stage=Stage.SUPERSEDED, reason=NOBODY_WAITS)
-        full = why_none_is_free(world.slots, policy, now)
+        full = why_none_is_free(OF_TRAININGS, world.slots, policy, now)
         return Wait(until=now + max(policy.tick, policy.look_every), why=full, told=True) if full else TakeSlot(job=record.job)
     if job is None:
         return Submit(job=record.job)

@@ -19,6 +19,7 @@ from shared.domain.jobs import JOB_CANCEL_REQUESTED, JOB_CANCELED, JOB_COMPLETED
 from shared.domain.policy import Policy, Rest, Wait, pause
 from shared.domain.recipe import Recipe
 from shared.domain.record import Header, Kind
+from shared.domain.slots import OF_PREPARATIONS, Slots, why_none_is_free
 from shared.domain.structs import learn
 from shared.domain.training import Stage as TrainingStage
 from shared.domain.training import Training
@@ -126,6 +127,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     later_offered: str | None = None  # tuning of a later upload of the same service that was offered; None: none
     training: Training | None = None
     job: PreparationJob | None = None  # the newest that prepares the upload
+    slots: Slots = Slots()  # of such jobs, read only while one has yet to be asked for
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -134,6 +136,12 @@ class Prepare(msgspec.Struct, frozen=True):
 
 class RaiseNumber(msgspec.Struct, frozen=True):
     """Raise the number of the job that prepares the upload; the job is asked for in a later turn."""
+
+
+class TakeSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """Take a slot for the job; it is asked for in a later turn."""
+
+    job: str
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,12 +183,20 @@ class Finish(msgspec.Struct, frozen=True, kw_only=True):
     leaves_job: bool = False  # its job may be at work, and is looked after
 
 
-Step = Prepare | RaiseNumber | Submit | Cancel | Settle | NoteSubmitted | Collect | Plan | Join | Offer | Finish | Wait | Rest
-CHANGES_AZURE = (RaiseNumber, Submit, Cancel)  # or is about to
+Step = Prepare | RaiseNumber | TakeSlot | Submit | Cancel | Settle | NoteSubmitted | Collect | Plan | Join | Offer | Finish | Wait | Rest
+CHANGES_AZURE = (RaiseNumber, TakeSlot, Submit, Cancel)  # or is about to
 
 
 def opened(upload: Upload, *, owner: str, now: datetime) -> Tuning:
     return Tuning(kind=Kind.TUNING, id=upload.id, owner=owner, stage=Stage.SEEN, created_at=now, upload=upload)
+
+
+def may_be_at_work(record: Tuning, job: str) -> bool:
+    """Tell whether the job, which prepares this upload, may be at work and holds its slot."""
+    asked = record.preparation
+    if asked is None or record.job != job:
+        return False
+    return asked.left_at is not None or (record.prepared is None and record.stage not in ENDED)
 
 
 def decide(record: Tuning, world: World, policy: Policy, now: datetime) -> Step:
@@ -233,6 +249,9 @@ def _prepared_by_a_job(record: Tuning, world: World, policy: Policy, now: dateti
             next_action="Look for it in Azure ML studio, then upload the file again.",
             leaves_job=True,
         )
+    if job is None and asked.submitted_at is None and record.job not in world.slots.at_work:
+        full = why_none_is_free(OF_PREPARATIONS, world.slots, policy, now)
+        return Wait(until=now + max(policy.tick, policy.look_every), why=full, told=True) if full else TakeSlot(job=record.job)
     if job is None:
         return Submit(job=record.job)
     if not _is_ours(job, record):

@@ -19,8 +19,10 @@ import msgspec
 from shared import errors
 from shared.domain import conversation, jobs, members, names, tuning
 from shared.domain.conversation import RULES_VERSION, Complaint
+from shared.domain.slots import OF_PREPARATIONS
 from shared.domain.upload import is_set
 from shared.place import CONTENT_KEY, FOLDER_KEY, Place
+from shared.reconcile import slots
 from shared.reconcile.turn import Desk, Outcome
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def number_raised(desk: TuningDesk) -> TuningOutcome:
     options, record = _options_of_a_job(desk), desk.record
     if record.upload.size > options.source_bytes_max and not is_set(record.upload.path):
         return prepared_here(desk)  # which rejects it and reads nothing
+    _free_the_slot(desk)
     number = record.preparation.number + 1 if record.preparation else 1
     folder = names.prepared_by_a_job(_place(desk, options)[0], number)
     asked = tuning.Preparation(number=number, folder=folder)
@@ -130,6 +133,7 @@ def cancelled(desk: TuningDesk, step: jobs.Cancel) -> TuningOutcome:
 
 def settled(desk: TuningDesk, job: str, status: str) -> TuningOutcome:
     assert desk.record.preparation is not None
+    _free_the_slot(desk)
     asked = msgspec.structs.replace(desk.record.preparation, left_at=None)
     return Outcome(record=desk.change(preparation=asked), what="left_job_ended", why=jobs.settled(job, status))
 
@@ -162,10 +166,18 @@ def collected(desk: TuningDesk, job: str) -> TuningOutcome:
 
 def ended(desk: TuningDesk, stage: tuning.Stage, reason: str, next_action: str, *, leaves_job: bool = False) -> TuningOutcome:
     asked = desk.record.preparation
-    if asked and leaves_job:
+    if not leaves_job:
+        _free_the_slot(desk)
+    elif asked:
         asked = msgspec.structs.replace(asked, left_at=desk.now)
     record = desk.change(stage=stage, reason=reason, next_action=next_action, preparation=asked)
     return Outcome(record=record, what=stage.value, why=reason)
+
+
+def _free_the_slot(desk: TuningDesk) -> None:
+    """Give back the slot of the job that prepared, or was to prepare, this upload."""
+    if desk.record.preparation and desk.record.prepared is None:
+        slots.give_back(desk.loop, OF_PREPARATIONS, desk.record.job)
 
 
 def _with_sources(
@@ -248,5 +260,6 @@ def _prepared(
         uris={side: desk.loop.ports.datasets.uri(folder, file.name) for side, file in files.items()},
         rows={side: file.rows for side, file in files.items()},
     )
+    _free_the_slot(desk)
     record = desk.change(stage=tuning.Stage.PREPARED, prepared=prepared, report=report, reason="")
     return Outcome(record=record, what="prepared", why=sentence)

@@ -8,6 +8,7 @@ from shared import errors
 from shared.domain import jobs, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Key, Kind
+from shared.domain.slots import OF_TRAININGS
 from shared.reconcile import slots
 from shared.reconcile.turn import Desk, Loop, Outcome, decoded
 
@@ -25,7 +26,7 @@ class TrainingLife:
         if job is None:
             if record.submitted_at is not None:
                 return training.World()
-            return training.World(slots=slots.read(loop), is_wanted=_is_wanted(record, loop))
+            return training.World(slots=slots.read(loop, OF_TRAININGS), is_wanted=_is_wanted(record, loop))
         completed = job.status.lower() == jobs.JOB_COMPLETED
         return training.World(
             job=job,
@@ -42,16 +43,12 @@ class TrainingLife:
         match step:
             case training.RaiseNumber():
                 if record.job_number:
-                    slots.give_back(desk.loop, record.job)
+                    slots.give_back(desk.loop, OF_TRAININGS, record.job)
                 unasked = {"submitted_at": None, "job_status": "", "cancel_requested": False, "cancel_requested_at": None, "reason": ""}
                 raised = desk.change(job_number=record.job_number + 1, **unasked)
                 return Outcome(record=raised, what="job_numbered", why=raised.job)
             case training.TakeSlot(job=job):
-                full = slots.take(desk.loop, job=job, training_id=record.id)
-                if not full:
-                    return Outcome(record=record, what="slot_taken", why=job)
-                look_at, told = desk.now + desk.loop.policy.tick, record.waits_for == full
-                return Outcome(record=record, what="waits", why=full, look_at=look_at, quiet=told, waits_for=full)
+                return slots.taken_by(desk, OF_TRAININGS, job)
             case training.Submit(job=job):
                 out = desk.loop.ports.datasets.uri(record.model_folder, "")
                 trainings.submit(job, recipe=record.recipe, uris=record.uris, out=out, tags=record.tags)
@@ -60,7 +57,7 @@ class TrainingLife:
             case jobs.Cancel():
                 return self._cancelled(desk, step)
             case jobs.Settle(job=job, status=status):
-                slots.give_back(desk.loop, job)
+                slots.give_back(desk.loop, OF_TRAININGS, job)
                 return Outcome(record=desk.change(left_at=None), what="left_job_ended", why=jobs.settled(job, status))
             case training.Register(job=job, remark=remark):
                 trainings.register(record.model, record.id, job=job, tags=record.tags)
@@ -105,7 +102,7 @@ class TrainingLife:
 
     def _ended(self, desk: Desk[training.Training], step: training.Finish) -> Outcome[training.Training]:
         if desk.record.job_number and not step.leaves_job:
-            slots.give_back(desk.loop, desk.record.job)
+            slots.give_back(desk.loop, OF_TRAININGS, desk.record.job)
         ring = tuple(Key(kind=Kind.TUNING, id=one) for one in desk.record.tunings)
         left_at = desk.now if step.leaves_job else None
         ended = desk.change(stage=step.stage, reason=step.reason, next_action=step.next_action, left_at=left_at)

@@ -12,8 +12,9 @@ from shared import errors
 from shared.domain import jobs, names, preflight, recipe, service, training, tuning
 from shared.domain.policy import Policy
 from shared.domain.record import Header, Key, Kind
+from shared.domain.slots import OF_PREPARATIONS, Slots
 from shared.domain.upload import folder_of
-from shared.reconcile import preparing
+from shared.reconcile import preparing, slots
 from shared.reconcile.turn import Desk, Loop, Outcome, decoded, opened
 
 SAMPLES_FILE = "samples.json"  # of prepare.SAMPLES, which is imported where it is needed
@@ -28,17 +29,19 @@ class TuningLife:
     record_type = tuning.Tuning
 
     def observe(self, record: tuning.Tuning, loop: Loop) -> tuning.World:
-        current, job = True, None
+        current, job, taken = True, None, Slots()
         if record.prepared is None:
             # The job first: an ETag never comes back, so a blob that is current after the job has ended was so while it read.
             job = loop.ports.preparations.job(record.job) if record.job else None
             now_there = loop.ports.datasets.head(record.upload.path)
             current = now_there is not None and now_there.etag == record.upload.etag
+            if record.preparation and record.preparation.submitted_at is None and job is None:
+                taken = slots.read(loop, OF_PREPARATIONS)
         key = Key(kind=Kind.SERVICE, id=names.service_id(record.owner, record.service))
         offered = read(loop, key, service.Service)
         joined = read(loop, Key(kind=Kind.TRAINING, id=record.training), training.Training) if record.training else None
         later = service.later_offered(offered, record.upload.order)
-        return tuning.World(upload_is_current=current, later_offered=later, training=joined, job=job)
+        return tuning.World(upload_is_current=current, later_offered=later, training=joined, job=job, slots=taken)
 
     def decide(self, record: tuning.Tuning, world: tuning.World, policy: Policy, now: datetime) -> tuning.Step:
         return tuning.decide(record, world, policy, now)
@@ -49,6 +52,8 @@ class TuningLife:
                 return preparing.prepared_here(desk)
             case tuning.RaiseNumber():
                 return preparing.number_raised(desk)
+            case tuning.TakeSlot(job=job):
+                return slots.taken_by(desk, OF_PREPARATIONS, job)
             case tuning.Submit(job=job):
                 return preparing.submitted(desk, job)
             case jobs.Cancel():
@@ -77,7 +82,7 @@ class TuningLife:
         return preparing.ended(desk, tuning.Stage.STOPPED, str(error), error.next_action, leaves_job=leaves_job)
 
     def attempts_max(self, step: tuning.Step, policy: Policy) -> int | None:
-        if isinstance(step, tuning.Finish | jobs.Cancel | jobs.Settle):
+        if isinstance(step, tuning.Finish | jobs.Cancel | jobs.Settle | tuning.TakeSlot):
             return None
         return policy.step_attempts_max
 

@@ -12,6 +12,7 @@ from shared.domain import names, training, tuning
 from shared.domain.jobs import Cancel, Settle
 from shared.domain.policy import Policy, Rest, Wait
 from shared.domain.recipe import Recipe
+from shared.domain.slots import Slots
 from shared.domain.tuning import Finish, Join, Offer, Plan, Preparation, PreparationJob, Prepare, Prepared, Stage, Tuning, World
 from shared.domain.upload import Upload
 
@@ -79,6 +80,8 @@ def test_the_life_of_a_tuning(line: Line) -> None:
 LARGE: Tuning = msgspec.structs.replace(SEEN, upload=msgspec.structs.replace(UPLOAD, size=POLICY.prepare_here_bytes_max + 1))
 NUMBERED: Tuning = msgspec.structs.replace(LARGE, stage=Stage.PREPARING, preparation=Preparation(number=1, folder="f"))
 NAME = names.preparation(LARGE.id, 1)
+HELD = Slots(day="2026-11-24", started=(NAME,), at_work={NAME: LARGE.id})
+FULL = Slots(day="2026-11-24", at_work={f"prep-{n:012x}-a1": f"{n:012x}" for n in range(4)})
 SUBMITTED: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=1, folder="f", submitted_at=NOON))
 SECOND: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=2, folder="f", submitted_at=NOON))
 LATE: Tuning = msgspec.structs.replace(NUMBERED, preparation=Preparation(number=1, folder="f", submitted_at=NOON - POLICY.prepare_deadline))
@@ -114,7 +117,12 @@ PREPARED_BY_A_JOB = [
     Line(name="too large for a function", record=LARGE, world=CURRENT, step=tuning.RaiseNumber()),
     Line(name="as large as a function may read", world=CURRENT, step=Prepare(),
          record=msgspec.structs.replace(SEEN, upload=msgspec.structs.replace(UPLOAD, size=POLICY.prepare_here_bytes_max))),
-    Line(name="numbered", record=NUMBERED, world=CURRENT, step=tuning.Submit(job=NAME)),
+    Line(name="numbered", record=NUMBERED, world=CURRENT, step=tuning.TakeSlot(job=NAME)),
+    Line(name="with a slot the job is asked for", record=NUMBERED, world=World(upload_is_current=True, slots=HELD),
+         step=tuning.Submit(job=NAME)),
+    Line(name="as many at work as may be: it waits, and people are told", record=NUMBERED, world=World(upload_is_current=True, slots=FULL),
+         step=Wait(until=NOON + POLICY.tick, told=True,
+                   why="JOBS_AT_ONCE_MAX is 4 and as many preparation jobs are at work; it waits until one has ended.")),
     Line(name="submitted and not to be seen", record=SUBMITTED, world=CURRENT, step=tuning.Submit(job=NAME)),
     Line(name="it runs and nobody lived to write that it was accepted", record=NUMBERED, world=shows("Running"),
          step=tuning.NoteSubmitted(job=NAME)),

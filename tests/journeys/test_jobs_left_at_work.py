@@ -34,7 +34,7 @@ def hung(tmp_path):
 
 
 def held(world):
-    return list(msgspec.json.decode(world.records[slots.KEY][0])["at_work"])
+    return list(msgspec.json.decode(world.records[slots.OF_TRAININGS][0])["at_work"])
 
 
 def told(story, word):

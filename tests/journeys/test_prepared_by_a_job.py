@@ -50,7 +50,13 @@ def test_an_upload_above_the_limit_is_prepared_by_a_job_and_served(story):
     story.run(HOUR)
 
     found = only(story, Kind.TUNING)
-    assert [line.what for line in found.history][:4] == ["opened", "preparation_numbered", "preparation_submitted", "prepared"]
+    assert [line.what for line in found.history][:5] == [
+        "opened",
+        "preparation_numbered",
+        "slot_taken",
+        "preparation_submitted",
+        "prepared",
+    ]
     assert found.stage == tuning.Stage.OFFERED
     assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
     assert story.world.effects == {"preparation": 1, "job": 1, "endpoint": 1, "deployment": 1}

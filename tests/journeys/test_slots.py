@@ -28,8 +28,8 @@ def limited(tmp_path, *, at_once, a_day):
     return story
 
 
-def held(world):
-    stored = world.records.get(slots.KEY)
+def held(world, of=slots.OF_TRAININGS):
+    stored = world.records.get(of)
     return msgspec.convert(msgspec.json.decode(stored[0]), slots.Slots).at_work if stored else {}
 
 
@@ -158,9 +158,9 @@ def test_without_any_timer_a_job_gives_its_slot_back_when_it_has_ended(tmp_path)
 def test_taking_a_slot_twice_for_one_job_takes_one(tmp_path):
     loop = limited(tmp_path, at_once=2, a_day=2).loop
 
-    assert [slots_of_all.take(loop, job="ft-1", training_id="1") for _ in range(3)] == ["", "", ""]
-    assert slots_of_all.read(loop).started == ("ft-1",)
-    assert slots_of_all.take(loop, job="ft-2", training_id="2") == ""
+    assert [slots_of_all.take(loop, slots.OF_TRAININGS, job="ft-1", record_id="1") for _ in range(3)] == ["", "", ""]
+    assert slots_of_all.read(loop, slots.OF_TRAININGS).started == ("ft-1",)
+    assert slots_of_all.take(loop, slots.OF_TRAININGS, job="ft-2", record_id="2") == ""
 
 
 @pytest.mark.parametrize("moment", ["before the first of all", "between the reading and the writing"])
@@ -174,12 +174,12 @@ def test_of_two_who_take_the_last_slot_at_once_one_waits(tmp_path, monkeypatch, 
     def late(self, key, *given):
         if not other:
             other.append("is at it")
-            other[0] = slots_of_all.take(story.loop, job="ft-2", training_id="2")
+            other[0] = slots_of_all.take(story.loop, slots.OF_TRAININGS, job="ft-2", record_id="2")
         return real(self, key, *given)
 
     monkeypatch.setattr(fakes.FakeLedger, method, late)
 
-    assert "JOBS_AT_ONCE_MAX" in slots_of_all.take(story.loop, job="ft-1", training_id="1")
+    assert "JOBS_AT_ONCE_MAX" in slots_of_all.take(story.loop, slots.OF_TRAININGS, job="ft-1", record_id="1")
     assert other == [""]
     assert held(story.world) == {"ft-2": "2"}
 
@@ -193,7 +193,7 @@ def calls_around_the_slots(tmp_path):
         for method in (read, replace_):
 
             def noted(self, key, *given, method=method):
-                if key == slots.KEY:
+                if key == slots.OF_TRAININGS:
                     touched.update(range(self.world.calls - 1, self.world.calls + 3))
                 return method(self, key, *given)
 
@@ -222,13 +222,81 @@ def test_no_slot_is_left_behind_and_no_limit_is_passed_wherever_the_worker_dies(
 
         assert held(story.world) == {}, f"{fault} at {number}"
         assert story.world.effects["job"] == 2, f"{fault} at {number}"
-        assert slots.KEY not in story.world.active, f"{fault} at {number}"
+        assert slots.OF_TRAININGS not in story.world.active, f"{fault} at {number}"
+
+
+def large(story):
+    """Let every upload be prepared by a job."""
+    story.loop = replace(story.loop, policy=msgspec.structs.replace(story.loop.policy, prepare_here_bytes_max=100))
+    return story
+
+
+def test_many_large_uploads_at_once_are_prepared_a_few_at_a_time_and_a_day_and_all_in_the_end(tmp_path, monkeypatch):
+    story, most = large(limited(tmp_path, at_once=2, a_day=5)), [0]
+    days: Counter[date] = Counter()
+    submit = fakes.FakePreparations.submit
+
+    def watched(self, name, **given):
+        submit(self, name, **given)
+        most[0] = max(most[0], sum("files" in job and job["status"] == "Running" for job in self.world.jobs.values()))
+        days[self.world.now.date()] += 1
+
+    monkeypatch.setattr(fakes.FakePreparations, "submit", watched)
+    upload_to_services(story, 7)
+    story.run(60 * HOUR)
+
+    assert most == [2]
+    assert list(days.values()) == [5, 2]
+    assert [t.stage for t in fakes.all_of(story.world, Kind.TUNING)] == [tuning.Stage.OFFERED] * 7
+    assert held(story.world, slots.OF_PREPARATIONS) == held(story.world) == {}
+
+
+def test_a_large_upload_that_waits_for_a_slot_says_so_and_is_announced_once(tmp_path):
+    story = large(limited(tmp_path, at_once=1, a_day=9))
+    story.world.preparation_ends = ["Running"]
+    upload_to_services(story, 2)
+    story.run(HOUR)
+
+    told = [change.why for change in story.world.changes if change.what == "waits"]
+    assert told == ["JOBS_AT_ONCE_MAX is 1 and as many preparation jobs are at work; it waits until one has ended."]
+    assert told[0] in {t.waits_for for t in fakes.all_of(story.world, Kind.TUNING)}
+
+
+ENDS_OF_A_PREPARATION = {
+    "completed": lambda story: None,
+    "failed": lambda story: setattr(story.world, "preparation_ends", ["Failed"]),
+    "canceled": lambda story: setattr(story.world, "preparation_ends", ["Canceled"]),
+    "rejected": lambda story: story.uploaded("service-0/a.jsonl", b"no rows, and many of them " * 9),
+}
+
+
+@pytest.mark.parametrize("end", ENDS_OF_A_PREPARATION)
+def test_a_preparation_gives_its_slot_back_however_it_ends(tmp_path, end):
+    """Without the timers, which would free it ten minutes later."""
+    story = large(limited(tmp_path, at_once=1, a_day=9))
+    story.timers_on = False
+    upload_to_services(story, 1)
+    ENDS_OF_A_PREPARATION[end](story)
+    story.run(HOUR)
+
+    assert story.world.effects["preparation"] > 0
+    assert held(story.world, slots.OF_PREPARATIONS) == {}
+
+
+def test_the_timer_frees_the_slot_of_a_preparation_whose_worker_died(tmp_path, monkeypatch):
+    story = large(limited(tmp_path, at_once=1, a_day=9))
+    monkeypatch.setattr(slots_of_all, "give_back", lambda *_: None)
+    upload_to_services(story, 2)
+    story.run(4 * HOUR)
+
+    assert story.world.effects["preparation"] == 2
+    assert held(story.world, slots.OF_PREPARATIONS) == {}
 
 
 def test_a_message_about_the_slots_themselves_is_dropped(tmp_path):
     story = limited(tmp_path, at_once=1, a_day=1)
     assert arrivals.message('{"kind":"slots","id":"training-jobs","who":"x","promised":null}') is None
-    story.world.push(story.world.now, (slots.KEY, "x", None))
+    story.world.push(story.world.now, (slots.OF_TRAININGS, "x", None))
     story.run(HOUR)
 
     assert story.world.queue == []
@@ -237,7 +305,7 @@ def test_a_message_about_the_slots_themselves_is_dropped(tmp_path):
 def test_a_slot_whose_training_is_not_there_is_kept(tmp_path):
     """It cannot be, and its job may be paid for: what is not known is kept."""
     story = limited(tmp_path, at_once=1, a_day=1)
-    story.world.records[slots.KEY] = (b'{"day":"","started":[],"at_work":{"ft-000000000000-a1":"000000000000"}}', 1)
+    story.world.records[slots.OF_TRAININGS] = (b'{"day":"","started":[],"at_work":{"ft-000000000000-a1":"000000000000"}}', 1)
     story.run(HOUR)
 
     assert held(story.world) == {"ft-000000000000-a1": "000000000000"}
@@ -245,7 +313,7 @@ def test_a_slot_whose_training_is_not_there_is_kept(tmp_path):
 
 def test_slots_that_cannot_be_read_let_no_job_begin_and_hold_up_nothing_else(tmp_path):
     story = limited(tmp_path, at_once=1, a_day=1)
-    story.world.records[slots.KEY] = (b'{"at_work":"nobody knows"}', 1)
+    story.world.records[slots.OF_TRAININGS] = (b'{"at_work":"nobody knows"}', 1)
     upload_to_services(story, 1)
     story.run(2 * HOUR)
     story.uploaded("late/a.jsonl", doors_ring=0)  # the timer finds it

@@ -236,9 +236,7 @@ class Azure:
         others = [j for j in self.jobs.values() if j.content == content and j.owner == OWNER]
         paid = [j.name for j in others if j.status in ALIVE or j.status == "Completed"]
         self.check(not paid, f"S1: job {name} is paid for beside {paid}, of the same content")
-        at_work = [j.name for j in self.jobs.values() if j.owner == OWNER and j.training and j.status in ALIVE]
-        few = len(at_work) < self.policy.jobs_at_once_max
-        self.check(few, f"S11: job {name} is paid for beside {at_work}, and no more than {self.policy.jobs_at_once_max} may be at work")
+        self._has_a_slot(name, [j.name for j in self.jobs.values() if j.owner == OWNER and j.training and j.status in ALIVE])
         people = sum(1 for k in self.records if k.kind is Kind.TUNING)
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         chance = self.machine.chance
@@ -313,6 +311,7 @@ class Azure:
         self.check(record is not None and record.job == name, f"S10: job {name} was asked for and the ledger does not name it")
         alive = [j.name for j in self.jobs.values() if j.tuning == tuning and j.status in ALIVE]
         self.check(not alive, f"S1: job {name} is paid for beside {alive}, of the same upload")
+        self._has_a_slot(name, [j.name for j in self.jobs.values() if j.tuning and j.status in ALIVE])
         chance = self.machine.chance
         late = self._shows_after(name)
         self.jobs[name] = JobHere(
@@ -322,6 +321,10 @@ class Azure:
         self.machine.counts["preparation_jobs"] += 1
         end = "Completed" if chance("preparation ends", name) < 0.85 else "Failed"
         self.machine.at((4 + 12 * chance("preparation lasts", name)) * MINUTE, self._job_is, name, end)
+
+    def _has_a_slot(self, name: str, at_work: list[str]) -> None:
+        most = self.policy.jobs_at_once_max
+        self.check(len(at_work) < most, f"S11: job {name} is paid for beside {at_work}, and no more than {most} may be at work")
 
     def _has_prepared(self, job: JobHere) -> bool:
         upload, order, out = job.paths

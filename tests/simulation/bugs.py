@@ -244,7 +244,9 @@ def _old_cancel(found: training.Training, world: training.World, policy: Any, no
 
 @contextlib.contextmanager
 def _no_slots() -> Iterator[None]:
-    with put(slots, "why_none_is_free", lambda *_: "")(), put(training, "why_none_is_free", lambda *_: "")():
+    with contextlib.ExitStack() as stack:
+        for module in (slots, training, tuning):
+            stack.enter_context(put(module, "why_none_is_free", lambda *_: "")())
         yield
 
 
@@ -451,12 +453,21 @@ BUGS: dict[str, Bug] = {
     ),
     "slot_freed_early": changed(
         "a slot is free as soon as its job runs",
-        slots._is_nobodys,
+        slots._is_no_trainings,
         "return not",
         "return bool(decoded(key, stored, training.Training).submitted_at) or not",
     ),
     "slot_never_freed": Bug(
         what="a slot stays taken", patch=both(put(slots, "give_back", _never), put(slots, "free_what_is_nobodys", _never))
+    ),
+    "slot_of_a_preparation_freed_early": changed(
+        "a slot is free as soon as its preparation runs",
+        slots._is_no_tunings,
+        "return stored is not None and not",
+        "return stored is not None and bool(decoded(key, stored, tuning.Tuning).preparation.submitted_at) or not",
+    ),
+    "preparations_take_no_slot": changed(
+        "a preparation is asked for without a slot", tuning._prepared_by_a_job, "record.job not in world.slots.at_work", "False"
     ),
     "slot_left_behind": Bug(what="the timer frees no slot", patch=put(slots, "free_what_is_nobodys", _never)),
     "days_are_endless": changed("JOBS_PER_DAY_MAX is not looked at", slots_of.why_none_is_free, "slots.day == today and", "False and"),

@@ -409,8 +409,9 @@ class History:
         return {found for key in self.azure.active if (found := self._left_job(key)) and self.azure.never_ends(found)}
 
     def _slots_left(self) -> set[str]:
-        taken = self.azure.read_record(slots.KEY, slots.Slots)
-        return set(taken.at_work) - self._never_ending() if taken else set()
+        read = self.azure.read_record
+        taken = [found for of in (slots.OF_TRAININGS, slots.OF_PREPARATIONS) if (found := read(of, slots.Slots))]
+        return {job for one in taken for job in one.at_work} - self._never_ending()
 
     def _waits_for_a_person(self, key: Key) -> bool:
         """A marker whose creator died before the record was written stays, costs one read a tick, and stands for nothing."""

@@ -184,6 +184,11 @@ SCRIPTS: dict[str, Script] = {
     "a wish": Script(acts=_and(FIRST, _wish(2)), ends=ONE),
     "a wish that cannot be met": Script(acts=_and(FIRST, _wish(0)), ends={"tuning rejected": 1}),
     "prepared by a job": Script(acts=FIRST, ends=ONE, policy=BY_A_JOB),
+    "all slots of preparations are taken": Script(
+        acts=_uploads((1, "shop/a.jsonl", A), (2, "desk/a.jsonl", B), (3, "hotel/a.jsonl", C)),
+        ends={"tuning offered": 3, "training good": 3, "service torn down": 3},
+        policy=BY_A_JOB,
+    ),
     "its preparation fails once": Script(acts=FIRST, ends=ONE, policy=BY_A_JOB, fate={"preparation ends": (0.9,)}),
     "its preparation fails twice": Script(
         acts=FIRST, ends={"tuning stopped": 1}, policy=BY_A_JOB, fate={"preparation ends": (0.9, 0.9)}

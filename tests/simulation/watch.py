@@ -19,7 +19,7 @@ import msgspec
 from shared.domain import names
 from shared.domain.record import Key, Kind
 from shared.domain.service import Service
-from shared.domain.slots import Slots
+from shared.domain.slots import OF_TRAININGS, Slots
 from shared.domain.training import Training
 from shared.domain.tuning import Tuning
 from shared.domain.upload import bare_etag
@@ -176,7 +176,7 @@ class Watch:
         not lost or self.broken(f"S13: {key} lost what another version of the app wrote: {sorted(lost)}")
         key not in self.azure.unreadable or self.broken(f"S13: {key} is of another version of the app, and was written over")
         if key.kind is Kind.SLOTS:
-            self._slots(msgspec.convert(old_body, Slots), msgspec.convert(body, Slots))
+            self._slots(key, msgspec.convert(old_body, Slots), msgspec.convert(body, Slots))
             return
         if key.kind is Kind.ORPHANS:
             return
@@ -647,7 +647,7 @@ class Watch:
 
     # ------------------------------------------------------------------------------------------------------ slots
 
-    def _slots(self, old: Slots, new: Slots) -> None:
+    def _slots(self, of: Key, old: Slots, new: Slots) -> None:
         broken, policy = self.broken, self.policy
         len(new.at_work) <= policy.jobs_at_once_max or broken(f"S11: slots are held by {sorted(new.at_work)}")
         if new.day == old.day:
@@ -658,11 +658,12 @@ class Watch:
             (fresh <= set(new.started) and len(fresh) == 1) or broken(f"S11: {sorted(fresh)} took a slot that is not counted")
             len(new.started) <= policy.jobs_per_day_max or broken(f"S11: {len(new.started)} jobs began on {new.day}")
         for name in old.at_work.keys() - new.at_work.keys():
-            job = self.azure.jobs.get(name)
-            training = self.azure.read_record(Key(kind=Kind.TRAINING, id=old.at_work[name]), Training)
-            over = training is None or (training.stage in ENDS[Kind.TRAINING] and training.left_at is None) or training.job != name
+            job, kind = self.azure.jobs.get(name), Kind.TRAINING if of == OF_TRAININGS else Kind.TUNING
+            record: Any = self.azure.read_record(Key(kind=kind, id=old.at_work[name]), RECORD_TYPES[kind])
+            over = record is None or (record.stage in ENDS[kind] and _left_job_since(record) is None) or record.job != name
             ended = job is not None and (job.status in ("Completed", "Failed", "Canceled") or job.owner != self.azure.owner)
-            never = job is None and training is not None and training.stage in ENDS[Kind.TRAINING]  # every request for it failed
+            # Every request for it failed, or it was never asked for since its upload is out of date.
+            never = job is None and record is not None and (record.stage in ENDS[kind] or kind is Kind.TUNING)
             over or ended or never or self.azure.showed_late(name) or broken(f"S11: {name} is at work and its slot was freed")
 
     # ---------------------------------------------------------------------------------- messages and announcements

@@ -317,12 +317,14 @@ class HttpAzure:
         others = [one for one in ours if _tags(one).get(names.DATASET_TAG) == tags.get(names.DATASET_TAG)]
         paid = [one.name for one in others if not one.over or one.status == "Completed"]
         self.check(not paid, f"S1: job {name} is paid for beside {paid}, of the same content")
-        at_work = [one.name for one in ours if names.TRAINING_TAG in _tags(one) and not one.over]
-        most = self.policy.jobs_at_once_max
-        self.check(len(at_work) < most, f"S11: job {name} is paid for beside {at_work}, and no more than {most} may be at work")
+        self._has_a_slot(name, [one.name for one in ours if names.TRAINING_TAG in _tags(one) and not one.over])
         people = sum(1 for key in self.records if key.kind is Kind.TUNING)
         self.check(len(others) < self.policy.job_attempts_max + people, f"S1: {len(others) + 1} jobs were paid for one content")
         self.machine.counts["jobs"] += 1
+
+    def _has_a_slot(self, name: str, at_work: list[str]) -> None:
+        most = self.policy.jobs_at_once_max
+        self.check(len(at_work) < most, f"S11: job {name} is paid for beside {at_work}, and no more than {most} may be at work")
 
     def _preparation_put(self, name: str, tags: dict[str, str]) -> None:
         tuning = self.read_record(Key(kind=Kind.TUNING, id=tags.get(names.TUNING_TAG, "")), Tuning)

@@ -344,8 +344,9 @@ class History:
             check(endpoint.owner != OWNER, f"L2: endpoint {name} is left, with {sorted(endpoint.deployments)}")
         for name, job in self.azure.jobs.items():
             check(job.owner != OWNER or job.status != "Running", f"L2: job {name} is left at work")
-        taken = self.azure.read_record(slots.KEY, slots.Slots)
-        check(taken is None or not taken.at_work, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
+        for of in (slots.OF_TRAININGS, slots.OF_PREPARATIONS):
+            taken = self.azure.read_record(of, slots.Slots)
+            check(taken is None or not taken.at_work, f"L2: slots of {taken and sorted(taken.at_work)} are never free again")
         seen: Counter[tuple[str, str]] = Counter()
         for record in self._records():
             if isinstance(record, tuning.Tuning):
