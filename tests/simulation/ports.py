@@ -75,7 +75,11 @@ class Ledger:
         self.call("ledger.activate", key, lambda: self.azure.activate(key))
 
     def deactivate(self, key: Key) -> None:
-        self.call("ledger.deactivate", key, lambda: self.azure.active.discard(key))
+        def effect() -> None:
+            self.azure.watch.deactivated(key)
+            self.azure.active.discard(key)
+
+        self.call("ledger.deactivate", key, effect)
 
     def active(self) -> Iterator[Key]:
         yield from self.call("ledger.active", "", lambda: sorted(self.azure.active))

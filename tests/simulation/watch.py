@@ -137,6 +137,7 @@ class Watch:
         self.slack = timedelta(seconds=2)  # of clocks, and of the time between reading one and the write
         self.situations: dict[int, str] = {}  # in which a record was written, by the number of the call
         self.written_ms: dict[Key, float] = {}
+        self.writer: dict[Key, Handler] = {}
         self.orphans_told: Counter[str] = Counter()
         self.unreadable_told: Counter[str] = Counter()
 
@@ -165,11 +166,23 @@ class Watch:
         self._is_now(new.created_at, handler) or self.broken(f"S13: {key} is created at {new.created_at}")
         notes_of(handler).promises[key] = new.next_look_at
 
+    def deactivated(self, key: Key) -> None:
+        """A record that is looked at no more says so, unless somebody wrote it after whoever puts it to rest."""
+        handler = self.machine.running
+        if key.kind not in RECORD_TYPES or handler is None:
+            return
+        if self.written_ms.get(key, 0) >= handler.started and self.writer.get(key) is not handler:
+            return
+        record = self.azure.read_record(key, RECORD_TYPES[key.kind])
+        rests = record is not None and record.next_look_at is None
+        rests or self.broken(f"L3: {key} is put to rest, and its record still says when it is looked at")
+
     def written(self, key: Key, old_body: dict[str, Any], body: dict[str, Any], encoded: bytes) -> None:
         self.written_ms[key] = self.machine.ms
         handler = self.machine.running
         if handler is None:
             return
+        self.writer[key] = handler
         if CANARY_BYTES in encoded or SENTENCE_BYTES in encoded:
             self._keeps_secrets(encoded.decode(), f"the record {key}")
         lost = old_body.keys() - body.keys()
@@ -234,6 +247,7 @@ class Watch:
             self._is_now(line.at, handler) or broken(f"S13: {key} has a line of {line.at} in its history")
             (line.who and line.what) or broken(f"S13: {key} has a line in its history that says nothing: {line}")
             notes.untold[key, line.at, line.what] = (new.stage, new.next_action)
+            (line.what == "waits" and line.why == old.waits_for) and broken(f"A1: people are told again what {key} waits for: {line.why}")
             if line.what == "step_failed":
                 self._failed(key, old, new, line)
         if new.attempt_began_at is not None and new.attempt_began_at != old.attempt_began_at:
@@ -721,6 +735,8 @@ class Watch:
             self._has_looked(handler)
         elif handler.name == "tear_down":
             self._has_let_go(handler, notes)
+        elif handler.name.startswith("ring "):
+            self._is_due(handler)
         if notes.wants:
             self._was_heard(notes.wants, notes.rung, handler)
         if notes.answered_of and not notes.lost_a_race:
@@ -743,6 +759,16 @@ class Watch:
         began = self.azure.machine_time(handler.started) - self.slack
         counted = record is not None and bool(record.own_requests) and record.own_requests[-1] >= began
         counted or self.broken(f"S10: service/{service} was asked by {handler.name}, and our own request is not counted")
+
+    def _is_due(self, handler: Handler) -> None:
+        """A doorbell has moved the promised look to now, unless it was due, somebody is at work, or somebody wrote meanwhile."""
+        kind, _, name = handler.name.removeprefix("ring ").partition("/")
+        key = Key(kind=Kind(kind), id=name)
+        record = None if key in self.azure.unreadable else self.azure.read_record(key, RECORD_TYPES[key.kind])
+        if record is None or self.written_ms.get(key, 0) >= handler.started:
+            return
+        soon = record.next_look_at is not None and record.next_look_at <= self.azure.machine_time(handler.started) + self.slack
+        soon or record.attempt_began_at is not None or self.broken(f"L5: {key} was rung and is looked at only at {record.next_look_at}")
 
     def _has_asked_it_to_end(self, handler: Handler) -> None:
         """A turn of a training whose job is to end asks for that, as long as no request landed."""
