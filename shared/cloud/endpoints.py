@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from threading import Event, Timer
@@ -38,7 +39,7 @@ ESCAPE_LENGTH_MAX = 10  # characters: \U0001f600
 ANSWER_BYTES_MAX = 1 << 20  # of what was asked for 64 tokens
 ANSWER_SECONDS_MAX = REQUEST_TIMEOUT_MS // 1_000
 MODEL_FAILED = frozenset({424, 500, 502, 503, 504})  # 424: the model's own status was an error (how-to-troubleshoot-online-endpoints)
-SCORING_TEXT_MAX = 300  # characters of an error reply that go into a reason
+ERROR_CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,39}", re.ASCII)  # a word of a program, never of a dataset
 
 
 class AzureMlEndpoints:
@@ -138,9 +139,9 @@ class AzureMlEndpoints:
             with contextlib.closing(response):
                 text = _read(response)
             if response.status_code in MODEL_FAILED:
-                raise BadAnswer(f"it answered with status {response.status_code}: {_cut(text)}")
+                raise BadAnswer(f"it answered with status {response.status_code}{_reason(text)}.")
             if response.status_code >= 400:
-                raise TryLater(f"it answered with status {response.status_code}: {_cut(text)}")
+                raise TryLater(f"it answered with status {response.status_code}{_reason(text)}.")
             try:
                 return json.loads(text)
             except (ValueError, RecursionError):
@@ -204,6 +205,16 @@ def _read(response: Any) -> str:
     return body.decode(errors="replace")
 
 
-def _cut(text: str) -> str:
-    """Return the beginning of an error's text: scoring servers put a code and a message there."""
-    return plain(text, limit=SCORING_TEXT_MAX)
+def _reason(text: str) -> str:
+    """
+    Return the code of a scoring server's error in brackets, '' where it has none: {"error": {"code": …}}, {"error_code": …} or {"code": …}.
+
+    Its message is left out. It may quote what was asked, which is a row of the dataset; the deployment's log has it.
+    """
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    about = [said, said.get("error")] if isinstance(said, dict) else []
+    codes = [str(one.get(name, "")) for one in about if isinstance(one, dict) for name in ("code", "error_code")]
+    return next((f" ({code})" for code in codes if ERROR_CODE.fullmatch(code)), "")

@@ -22,7 +22,7 @@ from shared import settings as app_settings
 from shared.cloud import clients, endpoints, jobs, trainings
 from shared.cloud.metrics import MonitorMetrics
 from shared.domain import smoke
-from shared.errors import TryLater
+from shared.errors import BadAnswer, TryLater
 
 pytestmark = pytest.mark.light
 
@@ -109,11 +109,16 @@ class Scoring(BaseHTTPRequestHandler):
     """Answers as the path says."""
 
     bodies: ClassVar[dict[str, bytes]] = {}
+    errors: ClassVar[dict[str, tuple[int, bytes, bool]]] = {}  # path -> status, what is said, and whether the request follows
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
+        asked = self.rfile.read(int(self.headers["content-length"]))
+        status, begin, quoted = self.errors.get(self.path, (200, b"", False))
+        self.send_response(status)
         self.end_headers()
+        if status != 200:
+            self.wfile.write(begin + (asked if quoted else b""))
+            return
         with contextlib.suppress(OSError):
             if self.path == "/endless":
                 while True:
@@ -146,7 +151,9 @@ def ask(scoring: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], object
     monkeypatch.setattr(clients, "rest_client", lambda address, *_, **__: PipelineClient(address, policies=[]))
     monkeypatch.setattr(endpoints, "ANSWER_SECONDS_MAX", 1)
     asked = endpoints.AzureMlEndpoints(SETTINGS, None)  # type: ignore[arg-type]
-    return lambda path: asked.ask("e", f"{scoring}{path}", deployment="d", body={})
+    return lambda path: asked.ask(
+        "e", f"{scoring}{path}", deployment="d", body=smoke.request([{"role": "user", "content": "Is Ms Canary ill?"}])
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,6 +176,30 @@ def test_whatever_a_model_answers_is_a_text_that_can_be_written_down_or_none(ask
 
     assert found == answer
     found.encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "told"),
+    [
+        ((424, b"inference failed for "), BadAnswer, "it answered with status 424."),
+        ((500, b'{"error": {"code": "ModelError", "message": "failed"}}'), BadAnswer, "it answered with status 500 (ModelError)."),
+        ((400, b'{"error_code": "BAD_REQUEST", "message": "cannot read"}'), TryLater, "it answered with status 400 (BAD_REQUEST)."),
+        ((404, b'{"code": "of several words"}'), TryLater, "it answered with status 404."),
+        ((429, b'{"error": {"code": 7}}'), TryLater, "it answered with status 429."),
+        ((503, b"[" * 100_000), BadAnswer, "it answered with status 503."),
+    ],
+)
+@pytest.mark.parametrize("quoted", [False, True], ids=["", "with the question"])
+def test_of_an_error_of_a_model_the_status_and_a_code_are_told_and_never_the_question_that_it_quotes(
+    ask: Any, answer: tuple[int, bytes], kind: type[Exception], told: str, quoted: bool
+) -> None:
+    Scoring.errors["/error"] = (*answer, quoted)
+
+    with pytest.raises(TryLater) as caught:
+        ask("/error")
+
+    assert type(caught.value) is kind
+    assert str(caught.value) == (told.partition(" (")[0].rstrip(".") + "." if quoted else told)
 
 
 @pytest.mark.parametrize(("path", "said"), [("/endless", "more than 1,048,576 bytes"), ("/dripping", "not complete after 1 seconds")])

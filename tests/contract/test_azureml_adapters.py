@@ -28,7 +28,7 @@ import dev
 from localcloud import processes
 from shared import prepare
 from shared import settings as app_settings
-from shared.cloud import clients
+from shared.cloud import clients, preparations
 from shared.cloud.datasets import BlobDatasets
 from shared.cloud.endpoints import AzureMlEndpoints
 from shared.cloud.jobs import Jobs
@@ -341,7 +341,14 @@ def test_a_job_leaves_the_files_that_would_be_made_here_and_says_so_under_our_ta
 
 def test_a_job_whose_code_cannot_be_uploaded_whole_fails_at_once_and_can_be_asked_for_again(azure, blobs, tmp_path, monkeypatch, capfd):
     """Method: storage answers for one file of the app that it cannot be reached."""
-    at = over_azure(azure, blobs)
+
+    def ship(app: Path, folder: Path) -> None:
+        shipped(app, folder)
+        with (folder / "shared" / "errors.py").open("a") as file:
+            file.write("# no other test has uploaded it like this\n")
+
+    at, shipped = over_azure(azure, blobs), preparations.ship
+    monkeypatch.setattr(preparations, "ship", ship)
     _, order = prepared_here(tmp_path, fakes.ROWS, at.upload(STRANGE, fakes.ROWS))
     name, asked, upload = names.preparation(TRAINING, 9), [], ContainerClient.upload_blob
 
