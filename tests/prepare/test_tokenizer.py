@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,15 @@ def test_a_tokenizer_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(tokenizer, "BYTES_A_SECOND_MIN", 10_000_000)
         with pytest.raises(BadTokenizer, match=r"takes too long to count with"):
             found.count("a" * 800_000 + "c")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing limits the time of a process but a clock")
+def test_a_tokenizer_may_take_no_more_of_a_processor_than_the_texts_allow(tmp_path: Path) -> None:
+    """Method: no clock of ours ends it here; the system does, some seconds after it began."""
+    with reading(of_words(pre_tokenizer=NEVER_ENDS), tmp_path) as found:
+        with pytest.raises(BadTokenizer, match=r"takes too long to count with"):
+            found.count("a" * 400_000 + "c")
+        assert found._child.returncode == -signal.SIGXCPU
 
 
 def test_a_child_that_fails_by_our_fault_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
