@@ -2,8 +2,9 @@
 Secrets that nobody may tell, and one who listens to the whole test run.
 
 Every test that needs a secret takes a canary; the session's environment holds some more, which every child inherits; and the key by which
-all local storage is opened is well known and still a secret. `Listener` is a plugin of pytest: each line of a log, each record that is
-written (an announcement repeats what stands in it) and what each test and its children print is searched. Who tells one fails.
+all local storage is opened is well known and still a secret. `Listener` is a plugin of pytest: each line of a log, each document of a
+ledger, each announcement and what each test and its children print is searched, and at the end the logs and reports that lie in their
+folders. Who tells one fails.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ENVIRONMENT: Final = {  # nobody reads these
 STORAGE_KEY: Final = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq"  # how the key of every Azurite begins
 SECRETS: Final = (CANARY, STORAGE_KEY)
 LOGS: Final = frozenset({"log", "log.txt", "stdout", "stderr", "std_out.txt", "std_err.txt", "std_log.txt"})
+REPORTS: Final = frozenset({"report.html", "report.json", "outcome.json", "manifest.json"})
 LOG_BYTES_MAX: Final = 64 << 20
 
 
@@ -50,10 +52,14 @@ class Listener(logging.Handler):
             self.heard.append(f"a line of the log {record.name}")
 
     def pytest_sessionstart(self) -> None:
+        from shared.cloud.announcer import LogAnnouncer
+        from shared.cloud.ledger import BlobLedger
         from shared.reconcile import turn
+        from tests.journeys import fakes
 
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
         logging.getLogger().addHandler(self)
+        logging.getLogger("tuneloop").setLevel(logging.INFO)  # as in Azure; nobody would format such a line else
         written = turn._body
 
         def body(record: Any) -> dict[str, Any]:
@@ -63,6 +69,22 @@ class Listener(logging.Handler):
             return found
 
         turn._body = body
+        for ledger in (BlobLedger, fakes.FakeLedger):
+            for method in ("create", "replace"):
+                self._searched(ledger, method, "a document of the ledger")
+        for announcer in (LogAnnouncer, fakes.FakeAnnouncer):
+            self._searched(announcer, "announce", "an announcement")
+
+    def _searched(self, where: type, method: str, what: str) -> None:
+        """Look at what this method is called with, before it is."""
+        called = getattr(where, method)
+
+        def searched(port: Any, *given: Any) -> Any:
+            if told(str(given)):
+                self.heard.append(what)
+            return called(port, *given)
+
+        setattr(where, method, searched)
 
     # ------------------------------------------------------------------------------------------------------ who is told of it
 
@@ -90,10 +112,10 @@ class Listener(logging.Handler):
 
 
 def telling(folder: Path) -> list[Path]:
-    """Return the logs below the folder that hold a secret."""
+    """Return the logs and reports below the folder that hold a secret."""
     found = []
     for file in folder.rglob("*"):
-        is_log = file.name in LOGS or file.suffix == ".log"
-        if is_log and file.is_file() and file.stat().st_size <= LOG_BYTES_MAX and told(file.read_text("utf-8", "replace")):
+        is_told = file.name in LOGS | REPORTS or file.suffix == ".log"
+        if is_told and file.is_file() and file.stat().st_size <= LOG_BYTES_MAX and told(file.read_text("utf-8", "replace")):
             found.append(file)
     return found
