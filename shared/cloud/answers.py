@@ -13,6 +13,7 @@ from shared.plain import plain
 
 PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})  # 409, 423: somebody else is at it
 RETRY_AFTER_MAX = timedelta(minutes=10)  # a service may say an hour; the record looks again earlier, which costs one GET
+RETRY_AFTER_DIGITS_MAX = 6  # more of them are above that cap anyway, and no timedelta or, above 4,300, no int
 TEXT_LENGTH_MAX = 600  # characters of a service's text that go into a reason
 BUSY_TEXTS = ("provisioning state", "is in updating", "anotheroperationinprogress", "operation in progress")
 NO_QUOTA_TEXTS = (  # issues MicrosoftDocs/azure-docs 101942 and MicrosoftLearning/mslearn-azure-ml 30, azureml-examples pull request 1635,
@@ -60,5 +61,9 @@ def _meaning(what: str, error: HttpResponseError) -> TryLater | Stop:
 
 
 def _retry_after(error: HttpResponseError) -> timedelta | None:
+    """Return what the header asks for, within the cap; None for a date or anything else that is no number of seconds."""
     value = str(getattr(error.response, "headers", {}).get("Retry-After", ""))
-    return min(timedelta(seconds=int(value)), RETRY_AFTER_MAX) if value.isdigit() and int(value) > 0 else None
+    if not (value.isascii() and value.isdigit()):
+        return None
+    seconds = int(value[:RETRY_AFTER_DIGITS_MAX])
+    return min(timedelta(seconds=seconds), RETRY_AFTER_MAX) if seconds else None

@@ -56,7 +56,10 @@ class CappedRetry(RetryPolicy[Any, Any]):
         super().__init__(**BOUNDS, timeout=CALL_SECONDS_MAX)
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
-        after = super().get_retry_after(response)
+        try:
+            after = super().get_retry_after(response)
+        except (ValueError, OverflowError):  # neither a number nor a date: azure-core would let it out in the place of the answer
+            return None
         return min(after, RETRY_SECONDS_MAX) if after else after
 
 

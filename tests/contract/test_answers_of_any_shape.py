@@ -13,16 +13,21 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import requests
 from azure.core import PipelineClient
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.pipeline.transport import HttpTransport
+from azure.core.rest._requests_basic import RestRequestsTransportResponse
 from hypothesis import example, given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
 from shared import settings as app_settings
 from shared.cloud import clients, endpoints, jobs, trainings
+from shared.cloud.answers import translated
 from shared.cloud.metrics import MonitorMetrics
 from shared.domain import smoke
-from shared.errors import BadAnswer, TryLater
+from shared.errors import BadAnswer, Stop, TryLater
 
 pytestmark = pytest.mark.light
 
@@ -100,6 +105,75 @@ def test_usage_of_any_shape_is_read_or_unknown(answer: Any) -> None:
         found = metrics.usage("e", "d", start=NOON, end=NOON + timedelta(hours=1))
 
     assert found is None or found.heartbeats >= 0
+
+
+# ------------------------------------------------------------------------------------------------------------ of a header
+
+
+class Answering(HttpTransport[Any, Any]):
+    """Gives one answer to every request, and notes how long it was asked to sleep."""
+
+    def __init__(self, status: int, headers: dict[str, str], body: object = "") -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.requests: list[Any] = []
+        self.slept: list[float] = []
+
+    def send(self, request: Any, **_: Any) -> Any:
+        self.requests.append(request)
+        answer = requests.Response()
+        answer.status_code, answer.headers = self.status, CaseInsensitiveDict(self.headers)
+        answer._content = str(self.body).encode()
+        return RestRequestsTransportResponse(request=request, internal_response=answer)
+
+    def sleep(self, duration: float) -> None:
+        self.slept.append(duration)
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7),
+        ("0017", 17),
+        ("600", 600),
+        ("601", 600),
+        ("3600", 600),
+        ("1000000", 600),
+        ("99999999999999999999", 600),
+        ("9" * 5_000, 600),
+        ("0", None),
+        ("-7", None),
+        ("", None),
+        ("²", None),
+        ("٣", None),
+        ("1.5", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("Wed, 99 Foo 2026 99:99:99 GMT", None),
+        ("Tue, 24 Nov 99999 12:00:00 GMT", None),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_whatever_retry_after_says_the_call_ends_with_an_order_and_a_wait_within_the_cap(
+    said: str, seconds: int | None, status: int
+) -> None:
+    """Who looks at a record catches only what the app raises on purpose: any other exception ends the tick for every record behind it."""
+    transport = Answering(status, {"Retry-After": said})
+    client: PipelineClient[Any, Any] = PipelineClient("https://a.test", policies=[clients.CappedRetry()], transport=transport)
+
+    with pytest.raises((TryLater, Stop)) as raised, translated("Looking"):
+        clients.get_json(client, "https://a.test/x")
+
+    assert getattr(raised.value, "after", None) == (None if status == 400 or seconds is None else timedelta(seconds=seconds))
+    assert all(0 <= duration <= clients.RETRY_SECONDS_MAX for duration in transport.slept)
+    assert len(transport.requests) <= 1 + clients.RETRIES
 
 
 # ------------------------------------------------------------------------------------------------------------- of a model
