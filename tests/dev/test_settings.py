@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 import dev
 from shared import prepare, settings
+from shared.domain.policy import Policy
 from shared.errors import WrongSettings
 
 pytestmark = pytest.mark.light
@@ -178,24 +180,6 @@ def test_without_settings_a_dataset_is_prepared_as_at_the_command_line() -> None
     assert settings.read(ENOUGH).options() == prepare.Options()
 
 
-def test_each_setting_of_preparation_changes_its_own_option_and_no_other() -> None:
-    """Method: a value that is no default, for one setting after the other; what differs is found by its path."""
-    plain = flat(msgspec.to_builtins(prepare.Options()))
-    for name, option in settings.OPTIONS.items():
-        other = {"True": "false", "False": "true"}.get(str(plain[option])) or str(plain[option] * 2)
-        changed = flat(msgspec.to_builtins(settings.read(ENOUGH | {name: other}).options()))
-
-        assert {path for path in plain if changed[path] != plain[path]} == {option}, name
-        assert str(changed[option]).lower() == other
-
-
-def flat(table: dict[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in table.items():
-        found |= flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return found
-
-
 def test_settings_that_do_not_fit_together_are_named_together() -> None:
     found = faults(VALIDATION_SHARE="0.6", TEST_SHARE="0.6", LINE_BYTES_MAX="5000", CONTEXT_TOKENS="128000", IDLE_AFTER="00:00:01")
 
@@ -215,6 +199,117 @@ def test_dead_letters_lie_in_a_container_of_their_own(name: str) -> None:
     (found,) = faults(DEAD_LETTER_CONTAINER=name)
 
     assert found.startswith("DEAD_LETTER_CONTAINER must be a container of its own")
+
+
+# -------------------------------------------------------------------------------------------- what each setting moves
+
+MOVES = {  # setting -> the one limit of a decision (policy) or of a preparation (options) that is its own
+    "LOOK_EVERY": "policy.look_every",
+    "TICK": "policy.tick",
+    "STEP_ATTEMPTS_MAX": "policy.step_attempts_max",
+    "PREPARE_HERE_BYTES_MAX": "policy.prepare_here_bytes_max",
+    "PREPARE_DEADLINE": "policy.prepare_deadline",
+    "JOB_ATTEMPTS_MAX": "policy.job_attempts_max",
+    "JOBS_AT_ONCE_MAX": "policy.jobs_at_once_max",
+    "JOBS_PER_DAY_MAX": "policy.jobs_per_day_max",
+    "JOB_DEADLINE": "policy.job_deadline",
+    "CANCEL_DEADLINE": "policy.cancel_deadline",
+    "DEPLOYMENT_DEADLINE": "policy.deployment_deadline",
+    "QUOTA_DEADLINE": "policy.quota_deadline",
+    "PROBATION": "policy.probation",
+    "IDLE_AFTER": "policy.idle_after",
+    "IDLE_GRACE": "policy.idle_grace",
+    "ENDPOINT_KEPT_FOR": "policy.endpoint_kept_for",
+    "METRIC_GRAIN": "policy.metric_grain",
+    "METRIC_LAG": "policy.metric_lag",
+    "DELETIONS_PER_TICK_MAX": "policy.deletions_per_tick_max",
+    "TEAR_DOWN_DRY_RUN": "policy.deletions_dry_run",
+    "DELETE_ORPHANS_AFTER": "policy.orphans_deleted_after",
+    "REFUSE_PICKLED_MODELS": "policy.refuse_pickled_models",
+    "VALIDATION_SHARE": "options.validation_share",
+    "TEST_SHARE": "options.test_share",
+    "TRAIN_ROWS_MIN": "options.rows_min.train",
+    "VALIDATION_ROWS_MIN": "options.rows_min.validation",
+    "TEST_ROWS_MIN": "options.rows_min.test",
+    "BAD_ROWS_MAX_SHARE": "options.bad_rows_max_share",
+    "REPAIR_NUL": "options.repairs.nul",
+    "REPAIR_TRAILING_USER": "options.repairs.trailing_user",
+    "CONTEXT_TOKENS": "options.context_tokens",
+    "LINE_BYTES_MAX": "options.line_bytes_max",
+    "UPLOAD_BYTES_MAX": "options.source_bytes_max",
+    "UNPACKED_BYTES_MAX": "options.unpack.bytes_max",
+    "UNPACK_MEMORY_BYTES_MAX": "options.unpack.memory_bytes_max",
+    "QUARANTINE_BYTES_MAX": "options.quarantine_bytes_max",
+    "REPORT_EXCERPTS": "options.excerpts",
+}
+BY_TIMEOUT = {"policy.lease", "policy.endpoint_rest"}
+FIXED = {  # in the code; no setting moves them
+    "policy.prepare_attempts_max",
+    "policy.smoke_attempts_max",
+    "policy.paused",  # read at each turn and tick
+    "options.salt",  # the installation's own
+    "options.samples_max",
+    "options.sample_bytes_max",
+    *(
+        f"options.unpack.{name}"
+        for name in ("ratio_max", "seconds_max", "rows_max", "columns_max", "row_groups_max", "row_group_bytes_max")
+    ),
+}
+TEN_MINUTES = timedelta(minutes=10)
+
+
+def flat(table: dict[str, Any], above: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in table.items():
+        found |= flat(value, f"{above}.{name}") if isinstance(value, dict) else {f"{above}.{name}": value}
+    return found
+
+
+def limits(values: Mapping[str, str] = ENOUGH, *, timeout: timedelta = TEN_MINUTES) -> dict[str, Any]:
+    """Return every limit of the loop and of a preparation by its path."""
+    read = settings.read(values)
+    policy = {f"policy.{name}": value for name, value in msgspec.structs.asdict(read.policy(function_timeout=timeout)).items()}
+    return policy | flat(msgspec.to_builtins(read.options()), "options")
+
+
+def another(name: str) -> Any:
+    """Return a value of the setting that is not its default."""
+    match settings.Settings.model_fields[name].default:
+        case bool(default):
+            return not default
+        case int(default):
+            return default + 1
+        case float(default):
+            return default * 2
+        case timedelta() as default:
+            return default + timedelta(seconds=7)
+        case _:
+            return "key" if name == "ENDPOINT_AUTH" else "another"
+
+
+@pytest.mark.parametrize("name", settings.Settings.model_fields)
+def test_each_setting_moves_its_own_limit_and_no_other(name: str) -> None:
+    plain, value = limits(), another(name)
+    changed = limits(ENOUGH | {name: str(value)})
+
+    assert {path: changed[path] for path in plain if changed[path] != plain[path]} == ({MOVES[name]: value} if name in MOVES else {})
+
+
+def test_the_time_of_a_function_moves_what_is_made_of_it_and_nothing_else() -> None:
+    plain, changed = limits(), limits(timeout=2 * TEN_MINUTES)
+
+    assert {path: changed[path] - plain[path] for path in plain if changed[path] != plain[path]} == dict.fromkeys(BY_TIMEOUT, TEN_MINUTES)
+
+
+def test_every_limit_has_a_setting_of_its_own_or_is_known_to_have_none() -> None:
+    assert len(set(MOVES.values())) == len(MOVES)
+    assert set(limits()) == {*MOVES.values(), *BY_TIMEOUT, *FIXED}
+
+
+def test_without_settings_limits_are_the_defaults_that_decisions_are_tested_with() -> None:
+    found = settings.read(ENOUGH).policy(function_timeout=TEN_MINUTES)
+
+    assert msgspec.structs.replace(Policy(), lease=found.lease, endpoint_rest=found.endpoint_rest) == found
 
 
 # ----------------------------------------------------------------------------------------------------------- connections
