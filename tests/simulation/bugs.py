@@ -566,4 +566,22 @@ BUGS: dict[str, Bug] = {
     "no_way_back": Bug(what="nobody goes back on probation", patch=put(service, "_way_back", _without(service.Probe, service.GoBack))),
     "back_at_sight": Bug(what="the way back needs no bad answer", patch=put(service, "PROBES_FAILED_MAX", 0)),
     "orphans_stay": Bug(what="no orphan is ever taken over", patch=put(orphans, "ripe", lambda *_: ())),
+    "short_lease": Bug(
+        what="the next worker may begin at once",
+        patch=edited(record.at_work, ("abs(now - record.attempt_began_at) < lease", "False")),
+    ),
+    "rest_without_a_second_look": Bug(
+        what="a record rests without looking whether it was written meanwhile",
+        patch=edited(turn._rest, ("newest.version != desk.stored.version", "False")),
+        needless="whoever writes another's record marks it as active afterwards; a second net",
+    ),
+    "deleting_is_given_up": Bug(
+        what="deleting is tried five times",
+        patch=put(services, "NEVER_GIVEN_UP", ()),
+        needless="the service is blocked then and looked at again at the next tick, with new attempts",
+    ),
+    "whatever_is_there": Bug(
+        what="an upload is read without its version",
+        patch=edited(ports.Datasets.open, ("bare_etag(blob.etag) != bare_etag(upload.etag)", "False")),
+    ),
 }

@@ -767,7 +767,7 @@ class Watch:
         record = None if key in self.azure.unreadable else self.azure.read_record(key, RECORD_TYPES[key.kind])
         if record is None or self.written_ms.get(key, 0) >= handler.started:
             return
-        soon = record.next_look_at is not None and record.next_look_at <= self.azure.machine_time(handler.started) + self.slack
+        soon = record.next_look_at is not None and record.next_look_at <= self.machine.now() + self.slack
         soon or record.attempt_began_at is not None or self.broken(f"L5: {key} was rung and is looked at only at {record.next_look_at}")
 
     def _has_asked_it_to_end(self, handler: Handler) -> None:
