@@ -276,6 +276,33 @@ def test_of_an_error_of_a_model_the_status_and_a_code_are_told_and_never_the_que
     assert str(caught.value) == (told.partition(" (")[0].rstrip(".") + "." if quoted else told)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 418, 422, 423, 424, 429, 500, 501, 502, 503, 504])
+def test_only_what_a_model_failed_at_counts_against_it(ask: Any, status: int) -> None:
+    """424 is its own error, told by the front of Azure. By bad answers a probation ends, not by a role that is missing."""
+    Scoring.errors["/error"] = (status, b"", False)
+
+    with pytest.raises(TryLater) as caught:
+        ask("/error")
+
+    assert type(caught.value) is (BadAnswer if status in {424, 500, 502, 503, 504} else TryLater)
+
+
+@pytest.mark.parametrize("error", [ServiceRequestError, ServiceResponseError, HttpResponseError])
+def test_a_model_that_is_not_reached_has_given_no_bad_answer(error: type[AzureError], monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: Any, **__: Any) -> Any:
+        raise error("planted")
+
+    client: PipelineClient[Any, Any] = PipelineClient("https://e.test", policies=[])
+    monkeypatch.setattr(client, "send_request", lost)
+    monkeypatch.setattr(clients, "rest_client", lambda *_, **__: client)
+    asked = endpoints.AzureMlEndpoints(SETTINGS, None)  # type: ignore[arg-type]
+
+    with pytest.raises(TryLater) as caught:
+        asked.ask("e", "https://e.test", deployment="d", body={})
+
+    assert type(caught.value) is TryLater
+
+
 @pytest.mark.parametrize(("path", "said"), [("/endless", "more than 1,048,576 bytes"), ("/dripping", "not complete after 1 seconds")])
 def test_an_answer_without_end_is_none_and_is_not_waited_for(ask: Any, path: str, said: str) -> None:
     with pytest.raises(TryLater, match=said):
