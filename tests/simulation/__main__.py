@@ -6,6 +6,7 @@ Replay one history, or live a range of them. The deliberate bugs are looked for 
     python -m tests.simulation --sum histories.jsonl
     python -m tests.simulation --seeds 0:120 --same          one hash over all that happened: equal before and after what changes no history
     python -m tests.simulation --plans --jobs 2
+    python -m tests.simulation --singles --jobs 2            each fault at each effect of each script, and no pairs
 """
 
 from __future__ import annotations
@@ -108,14 +109,15 @@ def live_ranges(first: int, end: int, *, jobs: int, append: Path | None) -> int:
     return 1 if total["broken"] else 0
 
 
-def live_plans(*, jobs: int, stride: int) -> int:
-    tasks = [(name, part, PLAN_PARTS * stride) for name in SCRIPTS for part in range(0, PLAN_PARTS * stride, stride)]
+def live_plans(*, jobs: int, stride: int, with_doubles: bool) -> int:
+    tasks = [(name, part, PLAN_PARTS * stride, with_doubles) for name in SCRIPTS for part in range(0, PLAN_PARTS * stride, stride)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(jobs) if jobs > 1 else contextlib.nullcontext() as pool:
         lived_so_far, failed = 0, 0
         for count, found in pool.imap(live_plans_of, tasks) if pool else map(live_plans_of, tasks):
             lived_so_far, failed = lived_so_far + count, failed + len(found)
             sys.stdout.writelines(f"{name}, {plan}: {sentence}\n" for name, plan, sentence in found)
+            sys.stdout.flush()
     sys.stdout.write(f"{lived_so_far:,} plans, {failed} broken\n")
     return 1 if failed else 0
 
@@ -149,14 +151,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="in so many processes")
     parser.add_argument("--append", type=Path, metavar="FILE", help="add a line with what the range came to")
     parser.add_argument("--plans", action="store_true", help="each fault at each effect of each script, and pairs around what is paid")
+    parser.add_argument("--singles", action="store_true", help="the same, and no pairs")
     parser.add_argument("--stride", type=int, default=1, help="of the plans only every so many")
     parser.add_argument("--same", action="store_true", help="one hash over all that happened in --seeds")
     parser.add_argument("--sum", type=Path, metavar="FILE", help="add up the ranges of a file")
     asked = parser.parse_args(arguments)
     if asked.sum:
         return summed(asked.sum)
-    if asked.plans:
-        return live_plans(jobs=asked.jobs, stride=asked.stride)
+    if asked.plans or asked.singles:
+        return live_plans(jobs=asked.jobs, stride=asked.stride, with_doubles=not asked.singles)
     if asked.seed is not None:
         return replay(asked.seed, trace=asked.trace)
     first, end = map(int, (asked.seeds or "0:1000").split(":"))

@@ -29,8 +29,11 @@ def live_range(bounds: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def live_plans_of(task: tuple[str, int, int]) -> tuple[int, list[tuple[str, Plan, str]]]:
-    """Live every so many of a script's plans, from one of them on; return how many these were, and what they broke."""
-    name, first, stride = task
-    plans = [*single_faults(name), *double_faults(SCRIPTS[name])][first::stride]
+def live_plans_of(task: tuple[str, int, int, bool]) -> tuple[int, list[tuple[str, Plan, str]]]:
+    """
+    Live every so many of a script's plans, from one of them on, those with two faults only if wanted; return how many these were, and what
+    they broke.
+    """
+    name, first, stride, with_doubles = task
+    plans = [*single_faults(name), *(double_faults(SCRIPTS[name]) if with_doubles else [])][first::stride]
     return len(plans), broken(name, plans)
