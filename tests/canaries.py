@@ -9,6 +9,7 @@ folders. Who tells one fails.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Generator
@@ -79,6 +80,7 @@ class Listener(logging.Handler):
         """Look at what this method is called with, before it is."""
         called = getattr(where, method)
 
+        @functools.wraps(called)
         def searched(port: Any, *given: Any) -> Any:
             if told(str(given)):
                 self.heard.append(what)

@@ -9,10 +9,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from shared import errors
-from shared.domain import names, service, training, tuning
+from shared import doors, errors, wiring
+from shared.domain import names, orphans, service, training, tuning
 from shared.domain.record import Key, Kind
-from shared.reconcile import arrivals
+from shared.reconcile import arrivals, timers
 from tests.journeys import fakes
 from tests.journeys.stories import Story, only
 
@@ -144,6 +144,28 @@ def test_what_the_doors_refuse_the_timer_opens_no_record_for(story, path):
     assert fakes.all_of(story.world, Kind.TUNING) == []
 
 
+@pytest.mark.parametrize(
+    "bad",
+    ["../other/a.jsonl", "/a.jsonl", "a" * 1100 + "/a.jsonl", "a\n.jsonl", "a/_notes.txt", "a/_members/a.jsonl"],
+    ids=lambda name: ascii(name)[:20],
+)
+def test_a_name_that_is_refused_hides_no_upload_that_lists_behind_it(story, bad):
+    story.world.upload(bad, fakes.ROWS)
+    good = story.world.upload("support-bot/2026-11.jsonl", fakes.ROWS)
+    story.run(HOUR)
+
+    assert only(story, Kind.TUNING).id == good.id
+    assert only(story, Kind.SERVICE).stage == service.Stage.LIVE
+
+
+def test_an_upload_that_is_known_hides_none_that_lists_behind_it_and_of_which_no_event_tells(story):
+    known = story.uploaded("a/2026-11.jsonl")
+    lost = story.uploaded("support-bot/2026-11.jsonl", doors_ring=0)
+    story.run(HOUR)
+
+    assert {record.id for record in fakes.all_of(story.world, Kind.TUNING)} == {known, lost}
+
+
 def test_with_every_message_lost_once_the_timer_still_brings_it_to_its_end(story):
     story.uploaded("support-bot/2026-11.jsonl")
     story.world.queue.clear()
@@ -153,6 +175,17 @@ def test_with_every_message_lost_once_the_timer_still_brings_it_to_its_end(story
 
     assert story.world.effects["job"] == 1
     assert story.world.effects["deployment"] == 1
+
+
+def test_a_marker_that_a_dead_worker_left_goes_and_the_records_behind_it_are_looked_at_in_the_same_tick(story):
+    tuning_id = story.uploaded("support-bot/2026-11.jsonl")
+    story.world.queue.clear()
+    story.world.active.add(orphans.KEY)  # of what takes no turns, and lists before all that does
+    story.world.now += HOUR
+    timers.look_again(story.loop, fakes.LIVES, who="timer")
+
+    assert orphans.KEY not in story.world.active
+    assert [key for _, _, (key, _, _) in story.world.queue] == [Key(kind=Kind.TUNING, id=tuning_id)]
 
 
 def test_the_same_bytes_in_another_folder_are_served_without_a_second_job(story):
@@ -431,6 +464,28 @@ def test_a_turn_that_failed_too_often_is_announced_and_replays_nothing(story):
 
     assert (story.world.changes[-1].key, story.world.changes[-1].what) == (key, "turn_poisoned")
     assert (dict(story.world.records), list(story.world.queue)) == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.TryLater("The topic is busy."), errors.Stop("Refused.", next_action=""), KeyError("sig"), OSError("gone"), RecursionError()],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["announcer", "wiring"])
+def test_a_turn_that_failed_too_often_ends_at_its_door_whoever_cannot_be_told_of_it(story, monkeypatch, caplog, where, error):
+    """Nobody stands behind the queue of poisoned messages: what its door raised would be tried in vain and then lie in a queue unseen."""
+
+    def fails(*_):
+        raise error
+
+    announcer = fakes.FakeAnnouncer(story.world)
+    monkeypatch.setattr(announcer, "announce", fails)
+    loop = replace(story.loop, ports=replace(story.loop.ports, announcer=announcer))
+    monkeypatch.setattr(wiring, "loop", fails if where == "wiring" else lambda: loop)
+    doors.turn_poisoned(b'{"kind": "tuning", "id": "0123456789ab"}')
+
+    assert [line.getMessage().rpartition("action=")[2] for line in caplog.records] == ["turn_poisoned", "announce_failed"]
+    assert f"({type(error).__name__})" in caplog.messages[-1]
 
 
 def put_to_sleep(story: Story, *, called: int) -> service.Service:
