@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
+from azure.core.credentials import AccessToken
 
 from shared import settings as app_settings
 from shared.cloud import clients
@@ -84,6 +89,98 @@ def test_local_mode_refuses_the_real_azure_that_the_sdk_falls_back_to(registry: 
 @pytest.mark.usefixtures("no_cloud_is_named")
 def test_azure_mode_takes_the_real_azure_and_asks_for_nothing_yet() -> None:
     assert clients.arm_address(clients.ml_client(IN_AZURE, NeverAsked())) == "https://management.azure.com"
+
+
+class Giving:
+    """A credential that gives a token to whoever asks, so that it is the address alone that keeps a request from leaving."""
+
+    def get_token(self, *_: str, **__: Any) -> AccessToken:
+        return AccessToken("a-token-of-ours", 1 << 40)
+
+
+class Named(ThreadingHTTPServer):
+    """Tells a cloud's addresses as Azure Resource Manager does, and is the proxy through which any other request would leave."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Named)
+        self.base = f"http://127.0.0.1:{self.server_port}/"
+        self.arm = self.base
+        self.leaving: list[str] = []
+
+
+class _Named(BaseHTTPRequestHandler):
+    server: Named
+
+    def do_GET(self) -> None:
+        cloud = {
+            "name": "NamedCloud",
+            "portal": "https://portal.named.invalid",
+            "resourceManager": self.server.arm,
+            "authentication": {"loginEndpoint": self.server.base},
+            "suffixes": {"storage": "named.invalid"},
+        }
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps([cloud]).encode())
+
+    def do_CONNECT(self) -> None:
+        self.server.leaving.append(self.path)
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def named(no_cloud_is_named: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
+    """A cloud whose addresses a test chooses. The SDK is imported before, it would keep the sign-in address of the cloud at its import."""
+    clients.load_sdk()
+    server = Named()
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, server.base)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("ARM_CLOUD_METADATA_URL", f"{server.base}metadata")
+    monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "NamedCloud")
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("registry", [None, "azureml"])
+@pytest.mark.parametrize(
+    ("at", "refused"),
+    [
+        (
+            (LOCAL, "here", "https://eastus.api.azureml.ms/"),
+            r"^The discovery of registries: eastus\.api\.azureml\.ms is not on this machine",
+        ),
+        ((LOCAL, "here", "https://user:secret@localhost/"), r"^The discovery of registries: the address holds a user name"),
+        ((LOCAL, "https://management.azure.com/", "here"), r"^Azure Resource Manager: management\.azure\.com is not on this machine"),
+        ((IN_AZURE, "https://management.azure.com/", "here"), r"^The discovery of registries: 127\.0\.0\.1 is this machine"),
+        (
+            (IN_AZURE, "https://management.azure.com/", "http://eastus.api.azureml.ms/"),
+            r"^The discovery of registries: .* is not encrypted",
+        ),
+        ((IN_AZURE, "here", "https://eastus.api.azureml.ms/"), r"^Azure Resource Manager: 127\.0\.0\.1 is this machine"),
+    ],
+)
+def test_one_wrong_address_of_a_cloud_is_refused_before_a_token_can_travel_there(
+    named: Named, monkeypatch: pytest.MonkeyPatch, at: tuple[app_settings.Settings, str, str], refused: str, registry: str | None
+) -> None:
+    """A client of a registry sends its first request, with a token, to the discovery address while it is built."""
+    settings, arm, discovery = at
+    named.arm = named.base if arm == "here" else arm
+    monkeypatch.setenv("REGISTRY_DISCOVERY_ENDPOINT_URL", named.base if discovery == "here" else discovery)
+
+    with pytest.raises(WrongSettings, match=refused):
+        clients.ml_client(settings, Giving(), registry=registry)
+
+    assert named.leaving == []
 
 
 def test_a_rest_client_is_refused_like_every_other() -> None:
