@@ -171,7 +171,8 @@ def test_an_event_about_another_container_or_a_name_that_leads_out_asks_for_noth
     "topic",
     [
         TOPIC + ".evil", TOPIC + "@evil", TOPIC + ":443", TOPIC + "/", f"{TOPIC}/blobServices", TOPIC + "\n", TOPIC.replace("acc", "ácc"),
-        TOPIC.replace("acc", "xn--cc-8ia"), f"{TOPIC}/../other", "acc.blob.core.windows.net.evil", "https://evil.example", "[::1]", "",
+        TOPIC.replace("acc", "xn--cc-8ia"), TOPIC.replace("acc", "evilacc"), TOPIC.replace("acc", "accevil"),
+        TOPIC.replace("acc", "acc/evilacc"), f"{TOPIC}/../other", "acc.blob.core.windows.net.evil", "https://evil.example", "[::1]", "",
     ],
 )  # fmt: skip
 def test_an_event_of_another_account_asks_for_nothing(rung: Callable[..., None], wire: Wire, world: fakes.World, topic: str) -> None:

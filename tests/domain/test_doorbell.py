@@ -85,6 +85,10 @@ def test_an_upload_rings_in_every_form_that_azure_sends(event: Event) -> None:
         but(UPLOADED, type=""),
         but(UPLOADED, source=STORAGE + "2"),
         but(UPLOADED, source=STORAGE[:-1]),
+        *(
+            but(UPLOADED, source=STORAGE.replace("/acc", f"/{twin}"))
+            for twin in ("xacc", "accx", "x-acc", "acc-x", "ACCACC", "x/acc", "cc")
+        ),
         but(UPLOADED, source=WORKSPACE),
         but(UPLOADED, source=""),
         but(UPLOADED, subject="/blobServices/default/containers/datasets-backup/blobs/team/train.jsonl"),
@@ -169,6 +173,8 @@ def test_a_cloud_event_is_no_different_once_its_envelope_is_read() -> None:
         but(COMPLETED, type="Microsoft.MachineLearningServices.ModelRegistered"),
         but(COMPLETED, type="Microsoft.Storage.BlobCreated"),
         but(COMPLETED, source=WORKSPACE + "2"),
+        but(COMPLETED, source=WORKSPACE.replace("/W", "/xW")),
+        but(COMPLETED, source="/x" + WORKSPACE),
         but(COMPLETED, source=STORAGE),
         but(COMPLETED, source=""),
         but(COMPLETED, data={"runId": "6d2c1f6e-1111-4222-8333-944455556666"}),
@@ -177,8 +183,8 @@ def test_a_cloud_event_is_no_different_once_its_envelope_is_read() -> None:
         but(COMPLETED, data={"runId": "nice_bridge_x1y2", "runProperties": {"azureml.rootpipelinerunid": OURS, "runId": OURS}}),
         but(COMPLETED, data={}, subject=f"{EXPERIMENT}/{OURS}/child"),
     ],
-    ids=["model registered", "an upload", "twin workspace", "a storage account", "no source", "child run", "named like a child",
-         "upper case", "child that names its root", "subject of a child"],
+    ids=["model registered", "an upload", "twin workspace", "twin that ends alike", "a longer id", "a storage account", "no source",
+         "child run", "named like a child", "upper case", "child that names its root", "subject of a child"],
 )  # fmt: skip
 def test_what_is_not_our_own_job_is_nobodys(event: Event) -> None:
     answer = key_of(event)
