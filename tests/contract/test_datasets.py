@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import requests
+from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ContainerClient
 from hypothesis import example, given
 from hypothesis import strategies as st
+from requests.adapters import BaseAdapter
 
 from shared import prepare
 from shared.cloud.datasets import BlobDatasets
@@ -119,6 +122,67 @@ def test_overwriting_makes_another_upload_of_the_same_service(owner: Owner) -> N
     assert first is not None
     assert second is not None
     assert first.id != second.id
+
+
+# ---------------------------------------------------------------------------------------------------------------- copies
+
+
+class OneCopy(BaseAdapter):
+    """
+    Answers as Blob Storage does for a container of one blob, whose last copy into it has this status. Azurite ends each copy at once and
+    can show none that is under way. A listing tells of copies only to who asks for them.
+    """
+
+    def __init__(self, status: str | None) -> None:
+        super().__init__()
+        self.copy = (
+            {"id": "c1", "status": status, "source": "https://other.blob.core.windows.net/c/b", "progress": "1/4096"} if status else {}
+        )
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
+        asked = parse_qs(urlsplit(str(request.url)).query)
+        answer = requests.Response()
+        answer.status_code, answer.request, answer.url = 200, request, str(request.url)
+        body = b""
+        if request.method == "HEAD":
+            answer.headers.update(HEAD | {f"x-ms-copy-{name}": str(value) for name, value in self.copy.items()})
+        else:
+            assert asked["comp"] == ["list"]
+            shown = self.copy if "copy" in ",".join(asked.get("include", [])).split(",") else {}
+            told = "".join(f"<Copy{name.title()}>{value}</Copy{name.title()}>" for name, value in shown.items())
+            body = LISTING.format(told=told).encode()
+            answer.headers["Content-Type"] = "application/xml"
+        answer.raw = io.BytesIO(body)
+        return answer
+
+    def close(self) -> None: ...
+
+
+MODIFIED = "Tue, 24 Nov 2026 12:00:00 GMT"
+HEAD = {"Content-Length": "4096", "ETag": '"0x8D4"', "Last-Modified": MODIFIED, "x-ms-blob-type": "BlockBlob"}
+LISTING = (
+    '<?xml version="1.0" encoding="utf-8"?>'
+    '<EnumerationResults ServiceEndpoint="https://acc.blob.core.windows.net/" ContainerName="datasets"><Blobs><Blob>'
+    f"<Name>shop/a.jsonl</Name><Properties><Last-Modified>{MODIFIED}</Last-Modified><Etag>0x8D4</Etag>"
+    "<Content-Length>4096</Content-Length><BlobType>BlockBlob</BlobType>{told}</Properties></Blob></Blobs>"
+    "<NextMarker /></EnumerationResults>"
+)
+
+
+@pytest.mark.light
+@pytest.mark.parametrize(
+    ("status", "whole"), [(None, True), ("success", True), ("pending", False), ("failed", False), ("aborted", False)], ids=str
+)
+def test_a_blob_that_is_still_being_copied_is_no_upload_for_a_door_and_none_for_the_timer(status: str | None, whole: bool) -> None:
+    session = requests.Session()
+    session.mount("https://", OneCopy(status))
+    with RequestsTransport(session=session, session_owner=False) as transport:
+        container = ContainerClient("https://acc.blob.core.windows.net", "datasets", transport=transport, retry_total=0)
+        datasets = BlobDatasets(container, container, datastore="tuneloop_prepared")
+        listed, seen = list(datasets.uploads()), datasets.head("shop/a.jsonl")
+
+    assert listed == ([seen] if whole else [])
+    assert (seen is not None) is whole
 
 
 # ----------------------------------------------------------------------------------------------------------------- open
