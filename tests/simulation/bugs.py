@@ -471,6 +471,9 @@ BUGS: dict[str, Bug] = {
     ),
     "slot_left_behind": Bug(what="the timer frees no slot", patch=put(slots, "free_what_is_nobodys", _never)),
     "days_are_endless": changed("JOBS_PER_DAY_MAX is not looked at", slots_of.why_none_is_free, "slots.day == today and", "False and"),
+    "deaf": Bug(what="a doorbell moves no look", patch=put(turn, "bring_forward", _never)),
+    "rests_and_is_promised": changed("a record that rests keeps its promise", turn._rest, "next_look_at=None, ", ""),
+    "told_at_each_look": changed("people are told at each look what is waited for", turn._wait, "and desk.record.waits_for != why", ""),
     # ------------------------------------------------------------------------------------------------------- services
     "smoke_error_is_an_answer": changed(
         "an error is an answer to the smoke test",
