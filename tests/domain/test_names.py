@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -129,6 +131,41 @@ def test_a_model_and_its_folders_have_names_that_azure_accepts(service: str) -> 
         names.smoke_path(OWNER, service, "d1-01234567"),
     ):
         assert CONTAINER_PATH.fullmatch(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "others"),
+    [
+        (names.service_id, (OWNER, "shop"), ("o", "bot")),
+        (names.endpoint, (OWNER, "shop"), ("o", "bot")),
+        (names.deployment, (1, TRAINING), (2, "ffffffffffff")),
+        (names.job, (TRAINING, 1), ("ffffffffffff", 2)),
+        (names.preparation, (TRAINING, 1), ("ffffffffffff", 2)),
+        (names.model, ("Phi-3-mini-4k-instruct", "shop"), ("Phi-4", "bot")),
+        (names.prepared_folder, (OWNER, "shop", TRAINING, "ab"), ("o", "bot", "ffffffffffff", "ac")),
+        (names.prepared_by_a_job, ("shop-1/uploads/a", 1), ("shop-1/uploads/b", 2)),
+        (names.manifests, (OWNER, "shop"), ("o", "bot")),
+        (names.model_folder, (OWNER, "shop", "ft-0123456789ab-a1"), ("o", "bot", "ft-0123456789ab-a2")),
+        (names.smoke_path, (OWNER, "shop", "d1-01234567"), ("o", "bot", "d2-01234567")),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_each_thing_has_a_name_of_its_own(name: Callable[..., str], parts: tuple[Any, ...], others: tuple[Any, ...]) -> None:
+    """Goal: nothing is written over what belongs to something else. Method: every part of a name is changed alone."""
+    changed = [(*parts[:at], other, *parts[at + 1 :]) for at, other in enumerate(others)]
+
+    assert len({name(*given) for given in (parts, *changed)}) == 1 + len(parts)
+
+
+def test_what_one_service_keeps_lies_in_folders_that_hold_nothing_else() -> None:
+    kept = {
+        names.prepared_folder(OWNER, "shop", TRAINING, "ab").rpartition("/")[0],
+        names.manifests(OWNER, "shop"),
+        names.model_folder(OWNER, "shop", TRAINING).rpartition("/")[0],
+        names.smoke_path(OWNER, "shop", "d1").rpartition("/")[0],
+    }
+
+    assert len(kept) == 4
 
 
 def test_other_options_rules_or_versions_of_a_sets_files_go_to_another_folder() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from shared import plain as module
 from shared.errors import Rejected, Stop, TryLater, WrongSettings
-from shared.plain import CHARACTERS_MAX, plain
+from shared.plain import CHARACTERS_MAX, HIDDEN, plain
 from tests.canaries import CANARY
 
 pytestmark = pytest.mark.light
@@ -71,6 +73,35 @@ def test_a_secret_of_a_known_form_is_hidden_and_the_words_around_it_stay(text: s
         assert "(hidden)" in said
         assert said.startswith("It failed:")
         assert said.endswith("Try again.")
+
+
+KEY_WORDS = (  # that say what stands behind them
+    *(
+        "sig",
+        "AccountKey",
+        "SharedAccessKey",
+        "SharedAccessSignature",
+        "aeg-sas-key",
+        "x-functions-key",
+        "client_secret",
+        "password",
+        "pwd",
+    ),
+    *("api-key", "api_key", "apikey", "access_token", "refresh_token", "primaryKey", "secondaryKey"),
+)
+
+
+@pytest.mark.parametrize("word", KEY_WORDS)
+@pytest.mark.parametrize("form", ["{}={}", '{{"{}": "{}"}}', "{{'{}': '{}'}}", "x;{}:{};y", "{} = {}", "x?a=1&{}={}&b=2", "{}: '{}'"])
+def test_what_stands_behind_a_word_for_a_key_is_hidden_in_every_form_and_case(word: str, form: str) -> None:
+    for written in (word, word.lower(), word.upper()):
+        assert plain(form.format(written, CANARY)) == form.format(written, HIDDEN)
+
+
+def test_no_word_for_a_key_is_left_out_of_the_table_above() -> None:
+    known = module._KEY.removeprefix("(?:").removesuffix(")").split("|")
+
+    assert [one for one in known if not any(re.fullmatch(one, word) for word in KEY_WORDS)] == []
 
 
 def test_every_error_of_ours_speaks_in_one_line() -> None:

@@ -103,6 +103,18 @@ def test_a_tokenizer_may_take_no_more_of_a_processor_than_the_texts_allow(tmp_pa
         assert found._child.returncode == -signal.SIGXCPU
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells the limits of another process")
+def test_a_child_that_counts_is_held_to_the_memory_and_time_that_it_was_started_with(tmp_path: Path) -> None:
+    import resource
+
+    file, limits = of_words(), UnpackLimits(seconds_max=77)
+    with reading(file, tmp_path, limits) as found:
+        most = {name: resource.prlimit(found._child.pid, getattr(resource, f"RLIMIT_{name}"))[1] for name in ("AS", "DATA", "CPU", "FSIZE")}
+    memory = tokenizer.MEMORY_BYTES + tokenizer.MEMORY_FACTOR * len(file)
+
+    assert most == {"AS": memory, "DATA": memory, "CPU": 78, "FSIZE": 1 << 20}
+
+
 def test_a_child_that_fails_by_our_fault_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer, "CHILD", "shared.prepare.no_such_module")
     with pytest.raises(ChildFailed), reading(of_words(), tmp_path):

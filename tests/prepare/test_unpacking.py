@@ -16,12 +16,14 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.formats import FormatFault
-from shared.prepare import arrays, gunzip
+from shared.prepare import arrays, gunzip, unpack, unpacking
+from shared.prepare.child import started
 from shared.prepare.formats import Budget, Format, Layout, UnpackLimits, Unreadable, format_of
 from tests.prepare.packed import WAYS, Upload, as_lines, blocks, chats, lines
 
@@ -436,6 +438,30 @@ def test_a_child_that_needs_more_memory_than_allowed_says_so(tmp_path: Path) -> 
 
     assert code is FormatFault.UNPACK_LIMIT
     assert "bytes of memory" in sentence
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells the limits of another process")
+def test_the_child_is_held_to_the_memory_and_time_of_its_task_writes_no_large_file_and_leaves_no_core(tmp_path: Path) -> None:
+    """The system is asked, once the first lines have come: from then on the child reads what a stranger wrote."""
+    import resource
+
+    limits = UnpackLimits(seconds_max=77)
+    task = unpacking.Task(
+        format=Format(Layout.LINES), path="", limits=limits, memory_bytes=1 << 30, held_bytes=512 << 20, line_bytes_max=1 << 20
+    )
+    with (
+        (tmp_path / "errors").open("w+b") as errors,
+        started(unpacking.CHILD, msgspec.json.encode(task).decode(), stdin=subprocess.PIPE, errors=errors, folder=tmp_path) as child,
+    ):
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write(b"\n" * (unpack.WRITE_BYTES + 1))
+        assert child.stdout.read(1)
+        held = {name: resource.prlimit(child.pid, getattr(resource, f"RLIMIT_{name}")) for name in ("AS", "DATA", "CPU", "FSIZE", "CORE")}
+
+    assert held == {
+        "AS": (1 << 30, 1 << 30), "DATA": (512 << 20, 512 << 20), "CPU": (77, 78), "FSIZE": (1 << 20, 1 << 20), "CORE": (0, 0),
+    }  # fmt: skip
 
 
 def test_the_child_gets_no_secret_and_runs_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
