@@ -44,6 +44,9 @@ class Switches:
         "ended", "Does ResourceWriteSuccess come when a long PUT has ended, or when it was accepted?"
     )
     archived_model: Literal["readable", "refused"] = _switch("readable", "Can an archived base model still be fetched and used?")
+    count_in: Literal["both", "total", "average"] = _switch(
+        "both", "Do Total and Average of RequestsPerMinute both hold the count of requests, or one of them, and the other zero?"
+    )
     failed_deployment: Literal["gone", "counted"] = _switch(
         "gone", "Does a failed deployment have a heartbeat in the metrics, and a price?"
     )

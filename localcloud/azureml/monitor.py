@@ -158,7 +158,7 @@ class Monitor:
         question = self._question(call, (REQUESTS,))
         counted = self.meter.requests(call["endpoint"], question.deployment)
         values = [_sum(counted, start, question.step, self.meter.grain) for start in question.steps()]
-        points = [_point(start, value, question) for start, value in zip(question.steps(), values, strict=True)]
+        points = [self._counted(_point(start, value, question)) for start, value in zip(question.steps(), values, strict=True)]
         points = self._shown(call, points)
         series = [{"metadatavalues": [], "data": points}] if any(value is not None for value in values) else []
         return self._answer(call, question, {REQUESTS: ("Count", series)}, "onlineEndpoints")
@@ -178,6 +178,11 @@ class Monitor:
             unit = "Count" if name == HEARTBEATS[0] else "Percent"
             found[name] = (unit, [{"metadatavalues": [], "data": self._shown(call, points)}] if points else [])
         return self._answer(call, question, found, "onlineEndpoints/deployments")
+
+    def _counted(self, point: Json) -> Json:
+        """Return a point of requests as the switch has it: with the count in each aggregation, or with nothing in one of the two."""
+        without = {"total": "average", "average": "total"}.get(self.ground.switches.count_in)
+        return {name: 0.0 if name == without else value for name, value in point.items()}
 
     def _shown(self, call: Call, points: list[Json]) -> list[Json]:
         """Return the points that can be seen now, after what was planned to go wrong."""

@@ -114,6 +114,9 @@ class _Named(BaseHTTPRequestHandler):
     server: Named
 
     def do_GET(self) -> None:
+        if not self.path.startswith("/"):
+            self.do_CONNECT()
+            return
         cloud = {
             "name": "NamedCloud",
             "portal": "https://portal.named.invalid",

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import pytest
 from azure.core.exceptions import ResourceExistsError, ServiceRequestError
+from azure.core.rest import HttpRequest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 import dev
@@ -542,6 +543,20 @@ def test_a_deployment_of_a_model_that_is_not_there_is_refused(azure: Azure, depl
     assert stopped.value.next_action
 
 
+@pytest.fixture(params=["both", "total", "average"])
+def counted_in(request: pytest.FixtureRequest, azure: Azure) -> Iterator[str]:
+    """The aggregation in which this cloud shows how many requests came."""
+
+    def turn(side: str) -> None:
+        change = HttpRequest("POST", f"{azure.metrics._address}/_localcloud/state", json={"switches": {"count_in": side}})
+        azure.metrics._arm.send_request(change).raise_for_status()
+
+    turn(request.param)
+    yield request.param
+    turn("both")
+
+
+@pytest.mark.usefixtures("counted_in")
 def test_usage_counts_our_requests_and_the_heartbeats_of_what_lives(azure: Azure, deployed: tuple[str, Deployment, datetime]) -> None:
     endpoint, deployment, since = deployed
     view = azure.endpoints.endpoint(endpoint)

@@ -31,9 +31,10 @@ ROUNDS: Sequence[Mapping[str, str]] = (
         "event_statuses": "good",
         "write_events": "accepted",
         "failed_deployment": "counted",
+        "count_in": "total",
         "same_key_again": "kept",
     },
-    {"immutable_status": "409", "reply_shape": "output", "event_statuses": "none"},
+    {"immutable_status": "409", "reply_shape": "output", "event_statuses": "none", "count_in": "average"},
 )
 FIRST = {name: sides[0] for name, sides in switches.sides().items()}
 PLAYED_ALONE = {"archived_model"}  # concerns the base model of every upload at once

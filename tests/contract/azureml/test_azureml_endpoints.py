@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from localcloud.switches import Switches
+
 
 def state(world: Any, path: Any) -> Any:
     return world.get(path)["properties"]["provisioningState"]
@@ -27,8 +29,9 @@ def spans(start: Any, minutes: int = 10) -> Any:
     return f"{first:%Y-%m-%dT%H:%M:%SZ}/{last:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def metrics(world: Any, path: Any, name: Any, extra: str = "", interval: str = "PT1M") -> Any:
-    query = f"timespan={spans(datetime.now(UTC) + world.offset)}&interval={interval}&metricnames={name}&aggregation=Total{extra}"
+def metrics(world: Any, path: Any, name: Any, extra: str = "", *, interval: str = "PT1M", aggregation: str = "Total") -> Any:
+    asked = f"interval={interval}&metricnames={name}&aggregation={aggregation}{extra}"
+    query = f"timespan={spans(datetime.now(UTC) + world.offset)}&{asked}"
     body = json.loads(world.ask("GET", f"{path}/providers/microsoft.insights/metrics?{query}", version="2023-10-01").body)
     return body["value"][0]["timeseries"]
 
@@ -251,6 +254,20 @@ def test_requests_that_reach_a_model_are_counted_by_endpoint_and_by_deployment(w
 
     assert total() == 2
     assert total("&$filter=deployment eq 'd2-b'") == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "total", "average"), [("both", 2, 2), ("total", 2, 0), ("average", 0, 2)], ids=["both", "total", "average"]
+)
+def test_requests_are_counted_in_the_aggregation_that_the_switch_names(make_world: Any, side: Any, total: int, average: int) -> None:
+    world = make_world(switches=Switches(count_in=side))
+    two_deployments(world, d1_a=100)
+    world.score()
+    world.score()
+
+    shown = metrics(world, "onlineEndpoints/bot-1", "RequestsPerMinute", aggregation="Total,Average")[0]["data"]
+    assert {name: sum(point.get(name, 0) for point in shown) for name in ("total", "average")} == {"total": total, "average": average}
+    assert metrics(world, "onlineEndpoints/bot-1/deployments/d1-a", "DeploymentCapacity")[0]["data"][0]["total"] == 1.0
 
 
 def test_an_endpoint_that_nobody_asked_has_no_series_at_all(world: Any) -> None:
