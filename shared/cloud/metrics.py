@@ -8,6 +8,7 @@ Whether `Total` or `Average` holds the count is documented in two ways, so both 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -101,7 +102,10 @@ def _values(answer: Any, aggregation: str, start: datetime, end: datetime) -> It
             for point in series.get("data", []):
                 at = datetime.fromisoformat(point["timeStamp"])
                 if point.get(aggregation) is not None and start <= at < end:
-                    yield at, float(point[aggregation])
+                    value = float(point[aggregation])
+                    if not 0 <= value < math.inf:  # NaN, which Python's json reads, would count as no request
+                        raise ValueError("no number of anything")
+                    yield at, value
 
 
 def _utc(at: datetime) -> str:

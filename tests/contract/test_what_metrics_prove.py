@@ -6,6 +6,7 @@ Method: Azure Monitor as a table. It answers for the metric and the aggregation 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -131,6 +132,15 @@ def test_a_heartbeat_that_is_told_in_two_series_is_one() -> None:
 
     assert found is not None
     assert found.heartbeats == 30
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("question", [HEARTBEAT, TOTAL, AVERAGE], ids=["heartbeat", "total", "average"])
+def test_a_point_that_counts_nothing_makes_the_whole_window_unknown(question: Question, value: float) -> None:
+    """It is not left out: a request that cannot be read would be no request."""
+    rows: dict[Question, Points] = {HEARTBEAT: ALIVE, TOTAL: {5: 0.0}, AVERAGE: {5: 0.0}}
+
+    assert usage(Monitor(rows | {question: {**rows[question], 5: value}})) is None
 
 
 @pytest.mark.parametrize("error", [HttpResponseError("planted"), ServiceRequestError("planted")], ids=["refused", "lost"])
