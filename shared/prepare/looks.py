@@ -45,6 +45,8 @@ _SIGNATURES: Final = (
     (b"\xff\xd8\xff", Looks("a picture", _EXPORT)),
     (b"\x89HDF\r\n", Looks("an HDF5 file", _EXPORT)),
     *((b"\x80%c" % version, Looks("a pickle of Python", _EXPORT)) for version in range(2, 6)),  # its opcode PROTO and the protocol
+    (codecs.BOM_UTF32_LE, Looks("UTF-32 text", _UTF8)),  # it begins with the mark of UTF-16
+    (codecs.BOM_UTF32_BE, Looks("UTF-32 text", _UTF8)),
     (codecs.BOM_UTF16_LE, Looks("UTF-16 text", _UTF8)),
     (codecs.BOM_UTF16_BE, Looks("UTF-16 text", _UTF8)),
     (b"version https://git-lfs", Looks("a Git LFS pointer without the data behind it", "run `git lfs pull` and upload the data")),
@@ -66,7 +68,9 @@ def binary(head: bytes) -> Looks | None:
 
 
 def wide_text(head: bytes) -> Looks | None:
-    """UTF-16 without a mark, whose first character is of ASCII: one of its two bytes is zero."""
+    """UTF-16 or UTF-32 without a mark, whose first character is of ASCII: one of its two bytes is zero, or three of four are."""
+    if head[:4].count(0) == 3:
+        return Looks("UTF-32 text", _UTF8)
     return Looks("UTF-16 text", _UTF8) if b"\0" in head[:2] else None
 
 
