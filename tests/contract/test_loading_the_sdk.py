@@ -34,6 +34,10 @@ from azure.ai.ml.entities import ManagedOnlineDeployment, Model, PipelineJob
 job = command(command="ls", environment="azureml:e:1", compute="c", inputs={"a": Input(type="uri_file", path="azureml:a:1")})
 pipeline = PipelineJob(jobs={"node": job})
 assert "uri_file" in str(pipeline._to_rest_object().as_dict())
+
+from azure.ai.ml._utils import _asset_utils
+with _asset_utils.tqdm(total=1) as bar: assert bar.disable  # no bar in a host's log, and no thread beside it
+assert threading.active_count() == 1
 print("loaded")
 """
 

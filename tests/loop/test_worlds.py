@@ -27,7 +27,7 @@ def test_the_same_loop_runs_in_the_time_of_the_tutorial_on_an_upload_that_a_job_
     live = seed_world.until(tuning, "service", "live", "idle")
 
     said = seed_world.record(tuning, "tuning").history
-    assert [line.what for line in said][:4] == ["opened", "preparation_numbered", "preparation_submitted", "prepared"]
+    assert [line.what for line in said][:5] == ["opened", "preparation_numbered", "slot_taken", "preparation_submitted", "prepared"]
     rejected = seed_world.until(notes, "tuning", "rejected")
     assert rejected.preparation.number == 1
     assert "JSON" in rejected.reason

@@ -20,7 +20,7 @@ from shared.domain import names
 from shared.domain.policy import Policy
 from shared.domain.recipe import Recipe
 from shared.domain.record import Key, Kind
-from shared.domain.service import Deployment, DeploymentView, EndpointView, Service, Usage
+from shared.domain.service import Deployment, DeploymentView, EndpointView, Service, Usage, probe_every
 from shared.domain.training import Job, Training
 from shared.domain.tuning import PreparationJob, Tuning
 from shared.domain.upload import bare_etag, short_hash
@@ -715,6 +715,12 @@ class Azure:
         known = next((d for d in record.deployments if d.name == deployment.name), None) if record else None
         return known is not None and known.retiring and known.live_at is None
 
+    def _is_no_way_back(self, record: Service, deployment: DeploymentHere) -> bool:
+        """Tell whether nothing is to go back to this any more: its time is over, it could be asked twice more, or a newer one comes."""
+        known = next((d for d in record.deployments if d.name == deployment.name), None)
+        until = known.kept_until if known else None
+        return until is not None and (bool(record.candidate) or self.machine.now() >= until + 2 * probe_every(self.policy) - self.skew)
+
     def _may_go(self, endpoint: EndpointHere, deployment: DeploymentHere) -> None:
         """Look whether a deployment that served is replaced, or was seen idle, and idle again after the grace."""
         if deployment.is_orphan:
@@ -745,6 +751,10 @@ class Azure:
             return
         record = self.read_record(Key(kind=Kind.SERVICE, id=str(endpoint.service)), Service)
         if not endpoint.traffic and record is not None and record.idle.permit:  # kept beside one that was idle and that somebody deleted
+            return
+        if (
+            record is not None and not endpoint.traffic and self._is_no_way_back(record, deployment)
+        ):  # and somebody deleted what replaced it
             return
         grace, seen = self.policy.idle_grace.total_seconds() * 1000, deployment.idle_seen
         idle = bool(seen) and seen[-1] - seen[0] >= grace - _in_ms(self.skew)
