@@ -61,7 +61,14 @@ NODE_REQUIREMENTS = ("requirements-node.txt",)  # only where no Node.js is found
 LOCK = ("package.json", "package-lock.json")
 
 # The first three wait for processes most of their time, so two lanes take little longer than one; the others make them equally long.
-WAITING = ("tests/loop", "tests/localcloud", "tests/processes", "tests/prepare", "tests/simulation/adapters")
+WAITING = (
+    "tests/loop",
+    "tests/localcloud",
+    "tests/processes",
+    "tests/prepare",
+    "tests/simulation/adapters",
+    "tests/simulation/test_plans.py",
+)
 
 CHECKS = {
     "ruff check": ("-m", "ruff", "check", "."),

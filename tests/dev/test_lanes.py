@@ -23,7 +23,7 @@ def test_every_folder_of_tests_is_in_one_lane_and_the_other_leaves_it_out(capfd:
 
     assert {word.removeprefix("--ignore=") for word in rest if word.startswith("--ignore=")} == set(dev.WAITING)
     assert set(dev.WAITING) <= set(waiting)
-    assert all((dev.ROOT / folder).is_dir() for folder in dev.WAITING)
+    assert all((dev.ROOT / part).exists() for part in dev.WAITING)
 
 
 @pytest.mark.parametrize(("failing", "code"), [("nothing", 0), ("tests/loop", 3), ("--ignore=tests/loop", 3)])
