@@ -668,9 +668,8 @@ class Watch:
             new.started[: len(old.started)] == old.started or broken(f"S11: the slots of {new.day} were forgotten")
         fresh = new.at_work.keys() - old.at_work.keys()
         if fresh:
-            days = {
-                f"{self.machine.now() + wrong:%Y-%m-%d}" for wrong in (-self.slack, timedelta(0), self.slack)
-            }  # of each instance's clock
+            wrong = self.slack + self.azure.skew  # of an instance's clock
+            days = {f"{self.machine.now() + by:%Y-%m-%d}" for by in (-wrong, timedelta(0), wrong)}
             new.day in days or broken(f"S11: a slot was taken on {new.day}")
             (fresh <= set(new.started) and len(fresh) == 1) or broken(f"S11: {sorted(fresh)} took a slot that is not counted")
             len(new.started) <= policy.jobs_per_day_max or broken(f"S11: {len(new.started)} jobs began on {new.day}")
