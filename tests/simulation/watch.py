@@ -602,7 +602,8 @@ class Watch:
         if now.live_at != was.live_at:
             served = was.live_at is None and there is not None and there.served_ms is not None
             replaced = now.live_at is None and now.kept_until is not None and new.live is not None
-            (served or replaced) or broken(f"S2: {now.name} is live and has no traffic")
+            gone = there is None and "deleted by hand" in self.azure.excuses[now.tuning]  # since it was seen with its traffic
+            (served or replaced or gone) or broken(f"S2: {now.name} is live and has no traffic")
             if now.live_at and was.kept_until:
                 bad = [d.name for d in new.deployments if d.retiring and LOST & self.azure.excuses[d.tuning]]
                 (bad and now.probed_at) or broken(f"S7: the way back to {now.name} was taken, and nothing went bad")
