@@ -35,12 +35,18 @@ def test_a_service_that_is_still_idle_is_let_go_and_its_clock_goes_on() -> None:
     assert timers._permitted(idle, PERMIT).idle == service.IdleClock(marked_at=NOON, seen_idle_at=NOON, permit=PERMIT.deployments)
 
 
-def test_a_deletion_that_azure_refuses_costs_no_new_model_its_turn(tmp_path, monkeypatch) -> None:
+def with_a_way_back(tmp_path) -> Story:
+    """Two uploads were served one after the other; the deployment of the first is kept."""
     story = Story(tmp_path)
     story.uploaded("support-bot/a.jsonl")
     story.run(HOUR)
     story.uploaded("support-bot/b.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
     story.run(HOUR)
+    return story
+
+
+def test_a_deletion_that_azure_refuses_costs_no_new_model_its_turn(tmp_path, monkeypatch) -> None:
+    story = with_a_way_back(tmp_path)
     assert len(only(story, Kind.SERVICE).deployments) == 2
 
     def refuse(endpoint: str, name: str) -> None:
@@ -62,11 +68,7 @@ def test_a_deletion_that_azure_refuses_costs_no_new_model_its_turn(tmp_path, mon
 
 def test_traffic_that_azure_refuses_to_move_costs_no_new_model_its_turn(tmp_path, monkeypatch) -> None:
     """Somebody gave the deployment that is to go its traffic back, and locked the endpoint."""
-    story = Story(tmp_path)
-    story.uploaded("support-bot/a.jsonl")
-    story.run(HOUR)
-    story.uploaded("support-bot/b.jsonl", fakes.ROWS.replace(b"hall", b"dock"))
-    story.run(HOUR)
+    story = with_a_way_back(tmp_path)
     before, live = only(story, Kind.SERVICE).deployments
     endpoint = story.world.endpoints[only(story, Kind.SERVICE).endpoint]
     endpoint["traffic"] = {before.name: 10, live.name: 90}
