@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,11 @@ from shared.reconcile.turn import Desk, Loop, Outcome, R, decoded
 
 log = logging.getLogger("tuneloop.slots")
 
+# The record that asks for a job, and whether that job may be at work.
+_ASKED_BY: dict[Key, tuple[Kind, type[Any], Callable[[Any, str], bool]]] = {
+    OF_TRAININGS: (Kind.TRAINING, training.Training, training.may_be_at_work),
+    OF_PREPARATIONS: (Kind.TUNING, tuning.Tuning, tuning.may_be_at_work),
+}
 ROUNDS_MAX = 5  # of compare-and-set against others; more is a later turn's
 
 
@@ -65,33 +71,28 @@ def give_back(loop: Loop, of: Key, job: str) -> None:
 
 def free_what_is_nobodys(loop: Loop) -> None:
     """Free the slots of records that have ended or gone on to another job: their worker died before it gave the slot back."""
-    for of, is_nobodys in ((OF_TRAININGS, _is_no_trainings), (OF_PREPARATIONS, _is_no_tunings)):
+    for of in _ASKED_BY:
         try:
-            _free(loop, of, is_nobodys)
+            _free(loop, of)
         except errors.UnreadableRecord as unreadable:  # what cannot be read is kept; other work goes on
             log.error("%s No slot is freed. action=record_unreadable", unreadable)
 
 
-def _free(loop: Loop, of: Key, is_nobodys: Callable[[Loop, str, str], bool]) -> None:
+def _free(loop: Loop, of: Key) -> None:
     stored = loop.ports.ledger.read(of)
     slots = decoded(of, stored, Slots) if stored else Slots()
-    left = [job for job, record_id in slots.at_work.items() if is_nobodys(loop, job, record_id)]
+    left = [job for job, record_id in slots.at_work.items() if _is_nobodys(loop, of, job, record_id)]
     if stored and left and _written(loop, of, freed(slots, *left), stored):
         log.warning("The slots of %s were left behind and are free again. action=slots_freed", ", ".join(left))
 
 
-def _is_no_trainings(loop: Loop, job: str, training_id: str) -> bool:
-    key = Key(kind=Kind.TRAINING, id=training_id)
+def _is_nobodys(loop: Loop, of: Key, job: str, record_id: str) -> bool:
+    kind, record_type, may_be_at_work = _ASKED_BY[of]
+    key = Key(kind=kind, id=record_id)
     stored = loop.ports.ledger.read(key)
     if stored is None:
         return False  # it cannot be, and what is not known is kept
-    return not training.may_be_at_work(decoded(key, stored, training.Training), job)
-
-
-def _is_no_tunings(loop: Loop, job: str, tuning_id: str) -> bool:
-    key = Key(kind=Kind.TUNING, id=tuning_id)
-    stored = loop.ports.ledger.read(key)
-    return stored is not None and not tuning.may_be_at_work(decoded(key, stored, tuning.Tuning), job)
+    return not may_be_at_work(decoded(key, stored, record_type), job)
 
 
 def _written(loop: Loop, of: Key, slots: Slots, stored: Stored) -> bool:

@@ -453,18 +453,18 @@ BUGS: dict[str, Bug] = {
     ),
     "slot_freed_early": changed(
         "a slot is free as soon as its job runs",
-        slots._is_no_trainings,
+        slots._is_nobodys,
         "return not",
-        "return bool(decoded(key, stored, training.Training).submitted_at) or not",
+        "return of == OF_TRAININGS and bool(decoded(key, stored, training.Training).submitted_at) or not",
     ),
     "slot_never_freed": Bug(
         what="a slot stays taken", patch=both(put(slots, "give_back", _never), put(slots, "free_what_is_nobodys", _never))
     ),
     "slot_of_a_preparation_freed_early": changed(
         "a slot is free as soon as its preparation runs",
-        slots._is_no_tunings,
-        "return stored is not None and not",
-        "return stored is not None and bool(decoded(key, stored, tuning.Tuning).preparation.submitted_at) or not",
+        slots._is_nobodys,
+        "return not",
+        "return of == OF_PREPARATIONS and bool(decoded(key, stored, tuning.Tuning).preparation.submitted_at) or not",
     ),
     "preparations_take_no_slot": changed(
         "a preparation is asked for without a slot", tuning._prepared_by_a_job, "record.job not in world.slots.at_work", "False"
